@@ -1,0 +1,51 @@
+"""TensorFlow and Keras, imported without the log noise of TensorFlow's start-up.
+
+Every module that computes with TensorFlow imports it from here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# C++ logs below ERROR; what a user has set is obeyed.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+# Before its logger is set up, TensorFlow writes these to the stderr of the process whatever
+# the level: "I0000 00:00:… port.cc:153] oneDNN custom operations are on" and the like.
+_NOISE = re.compile(r"[IW]\d{4} |WARNING: All log messages before absl::InitializeLog")
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Hold back what is written to file descriptor 2; pass on all that is not start-up noise."""
+    sys.stderr.flush()
+    try:
+        stderr = os.dup(2)
+    except OSError:  # a process without stderr has nothing to keep quiet
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines(keepends=True):
+                if not _NOISE.match(line):
+                    sys.stderr.write(line)
+
+
+with _without_noise():
+    import keras
+    import tensorflow as tf
+
+__all__ = ["keras", "tf"]

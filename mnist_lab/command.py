@@ -1,0 +1,32 @@
+"""What the commands have in common: how errors, interrupts and progress reach the user."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from mnist_lab.config import UserError
+
+MISTAKE = 2
+INTERRUPTED = 130  # the shells' status for a process ended by Ctrl-C
+
+
+def command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn a user's mistake into one message and exit code 2; a bug keeps its traceback."""
+
+    @wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(MISTAKE)
+        except KeyboardInterrupt as interrupt:
+            click.echo(f"\ninterrupted{': ' if str(interrupt) else ''}{interrupt}", err=True)
+            sys.exit(INTERRUPTED)
+
+    return guarded

@@ -1,0 +1,136 @@
+"""One frozen, validated configuration of a training run; its defaults are the baseline.
+
+The baseline is Chollet, *Deep Learning with Python*, listing 2.1.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+
+class UserError(Exception):
+    """A mistake in what the user asked for. Its text is the whole message: no traceback."""
+
+
+class ConfigError(UserError, ValueError):
+    """A field that is unknown, of the wrong type or out of range."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the known name closest to `name`, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+class Declared(BaseModel):
+    """Base of whatever a user declares: frozen, strictly typed, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    """Put a pydantic error into plain words: (dotted key, what is wrong) for each mistake."""
+    for detail in error.errors():
+        # Inside a union pydantic adds the name of the branch ("int", "tuple") to the place.
+        path = [part for part in detail["loc"] if isinstance(part, int) or part.islower()]
+        key = ".".join(str(part) for part in path)
+        if detail["type"] == "extra_forbidden":
+            fields = _fields_at(model, path[:-1])
+            hint = nearest(str(path[-1]), fields)
+            yield key, f"unknown key{hint} Known keys: {', '.join(sorted(fields))}"
+        elif detail["type"] == "missing":
+            yield key, "missing; it must be given"
+        else:
+            message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            yield key, f"{detail['input']!r} is not accepted: it {message}"
+
+
+def _fields_at(model: type[BaseModel], path: list[Any]) -> list[str]:
+    """The names of the fields of the model found by walking `path` down from `model`."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return list(model.model_fields)
+
+
+Activation = Literal["relu", "gelu", "silu", "elu", "selu", "tanh", "sigmoid", "softplus"]
+Optimizer = Literal["rmsprop", "sgd", "adam"]
+Normalization = Literal["none", "batch", "layer"]
+
+
+def _widths(value: object) -> object:
+    """A single width stands for one hidden layer; a TOML list for a tuple."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+class RunConfig(Declared):
+    """What defines a training, but for the data and the seed. The defaults are the baseline.
+
+    Attributes:
+        hidden: width of each hidden layer, input side first; ``()`` is softmax regression.
+            One integer stands for one hidden layer.
+        activation: non-linearity of the hidden layers.
+        optimizer: a Keras optimizer with Keras' default constants.
+        learning_rate: step size of the optimizer, > 0.
+        batch_size: images per update; an epoch's last batch may be shorter.
+        epochs: passes over the training images.
+        dropout: probability in [0, 1) of dropping a hidden unit (Srivastava et al., 2014).
+        weight_decay: decoupled decay of the kernels, ``w -= learning_rate * weight_decay * w``
+            at each update (Loshchilov and Hutter, 2019); biases and norm scales do not decay.
+        normalization: "batch" (Ioffe and Szegedy, 2015) or "layer" (Ba et al., 2016)
+            between a hidden layer's product and its activation.
+        validation_size: how many of the last training images are held out for validation.
+            0, as in the baseline, trains on all and measures no validation.
+
+    Raises:
+        ConfigError: unknown field, wrong type, or out of range.
+    """
+
+    hidden: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=65_536)], ...],
+        BeforeValidator(_widths),
+        Field(max_length=256),
+    ] = (512,)
+    activation: Activation = "relu"
+    optimizer: Optimizer = "rmsprop"
+    learning_rate: float = Field(default=1e-3, gt=0.0, le=1_000.0)
+    batch_size: int = Field(default=128, ge=1, le=1_000_000)
+    epochs: int = Field(default=5, ge=1, le=1_000_000)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)
+    normalization: Normalization = "none"
+    validation_size: int = Field(default=0, ge=0)
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            lines = [f"{key}: {what}" for key, what in describe(error, RunConfig)]
+            raise ConfigError("RunConfig: " + "\n  ".join(lines)) from None
+
+    def replace(self, **fields: Any) -> Self:
+        """A copy with other values for some fields, validated anew."""
+        return type(self)(**{**self.model_dump(), **fields})
+
+    def to_toml(self) -> str:
+        """All fields as TOML, one a line; `from_toml` gives an equal configuration back."""
+        # For strings, numbers and lists of numbers JSON's notation is TOML's.
+        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in self.model_dump().items())
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """Read what `to_toml` wrote. Fields left out keep the baseline's values."""
+        try:
+            return cls(**tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"RunConfig: not TOML: {error}") from None

@@ -1,0 +1,95 @@
+"""Finds what the user declared in a TOML file by name, and reads it with errors that help."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from mnist_lab.config import ConfigError, UserError, describe, nearest
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class NotFoundError(UserError):
+    """No declaration of that name."""
+
+
+def find(name: str, folder: Path, what: str) -> Path:
+    """The file of a declaration: the stem of a .toml in `folder`, or a path.
+
+    Args:
+        name: "baseline", or "some/where/baseline.toml".
+        folder: where declarations of this kind lie.
+        what: the kind, for the message: "study".
+
+    Raises:
+        NotFoundError: lists those that there are.
+    """
+    named = folder / f"{name}.toml"
+    if named.is_file():
+        return named
+    path = Path(name)
+    if path.suffix == ".toml" and path.is_file():
+        return path
+    known = sorted(file.stem for file in folder.glob("*.toml"))
+    listed = ", ".join(known) or f"none in the folder {folder}/ (run this where it is)"
+    raise NotFoundError(
+        f"no {what} named '{name}'{nearest(name, known) or '.'} Known: {listed}; or give the path "
+        "of a .toml file"
+    )
+
+
+def read(path: Path, model: type[Model]) -> Model:
+    """Read and validate a TOML file.
+
+    Raises:
+        ConfigError: every mistake with file, line, key, value and what would be accepted.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text ({error.reason})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}{_key_at(text, str(error))}") from None
+    try:
+        return model(**content)
+    except ValidationError as error:
+        places = [
+            f"{path}{_line_of(text, key)}: {key}: {what}" for key, what in describe(error, model)
+        ]
+        raise ConfigError("\n".join(places)) from None
+
+
+def _key_at(text: str, message: str) -> str:
+    """The key on the line that a TOML error names."""
+    place = re.search(r"line (\d+)", message)
+    lines = text.splitlines()
+    if place is None or int(place[1]) > len(lines):
+        return ""
+    key, equals, _ = lines[int(place[1]) - 1].partition("=")
+    return f", at key '{key.strip()}'" if equals else ""
+
+
+def _line_of(text: str, key: str) -> str:
+    """":LINE" of a dotted key, as far down as it can be found in the file."""
+    parts = key.split(".")
+    section, found = "", None
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if header := re.match(r"\[+\s*([^\]]+?)\s*\]+", stripped):
+            section = header[1]
+            if section.split(".") == parts[: section.count(".") + 1]:
+                found = found or number
+            continue
+        name = stripped.partition("=")[0].strip().strip("\"'")
+        full = f"{section}.{name}" if section else name
+        if name and full.split(".") == parts[: full.count(".") + 1]:
+            return f":{number}"
+    return f":{found}" if found else ""

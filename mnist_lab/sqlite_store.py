@@ -1,0 +1,91 @@
+"""Reads runs straight from MLflow's local sqlite file, where its public API takes minutes.
+
+5,000 runs with 6 metrics each take about 260 s through `get_metric_history` and about 1 s here.
+Nothing is ever written. A test holds that both ways give the same records.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+
+@dataclass
+class RunRecord:
+    """A run as it is stored: params and tags are text, metrics the latest values."""
+
+    run_id: str
+    name: str
+    status: str
+    start_ms: int
+    end_ms: int | None
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class EpochRecord(NamedTuple):
+    """One value of one metric at one step."""
+
+    run_id: str
+    key: str
+    step: int
+    value: float
+
+
+def local_path(uri: str) -> Path | None:
+    """The file of an sqlite URI, or None for any other store."""
+    prefix, separator, path = uri.partition(":///")
+    if not separator or prefix.partition("+")[0] != "sqlite" or not path or path == ":memory:":
+        return None
+    return Path(path.partition("?")[0])
+
+
+@contextmanager
+def _connect(path: Path) -> Iterator[sqlite3.Connection]:
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, timeout=30.0)) as connection:
+        connection.execute("BEGIN")  # one snapshot for all queries, while others write
+        yield connection
+
+
+_ACTIVE = "run_uuid IN (SELECT run_uuid FROM runs WHERE experiment_id = ? AND {})".format(
+    "lifecycle_stage = 'active'"
+)
+_VALUE = "CASE WHEN is_nan THEN NULL ELSE value END"
+
+
+def read_runs(path: Path, experiment_id: str) -> list[RunRecord]:
+    """The active runs of an experiment, the newest first."""
+    with _connect(path) as connection:
+        rows = connection.execute(
+            "SELECT run_uuid, name, status, start_time, end_time FROM runs "
+            f"WHERE {_ACTIVE} ORDER BY start_time DESC, run_uuid",
+            (experiment_id,),
+        )
+        runs = {row[0]: RunRecord(*row) for row in rows}
+        for table in ("params", "tags"):
+            query = f"SELECT run_uuid, key, value FROM {table} WHERE {_ACTIVE}"
+            for run_id, key, value in connection.execute(query, (experiment_id,)):
+                getattr(runs[run_id], table)[key] = value
+        query = f"SELECT run_uuid, key, {_VALUE} FROM latest_metrics WHERE {_ACTIVE}"
+        for run_id, key, value in connection.execute(query, (experiment_id,)):
+            runs[run_id].metrics[key] = float("nan") if value is None else value
+    return list(runs.values())
+
+
+def read_epochs(path: Path, experiment_id: str) -> list[EpochRecord]:
+    """Every value of every metric of an experiment's active runs."""
+    with _connect(path) as connection:
+        rows = connection.execute(
+            f"SELECT run_uuid, key, step, {_VALUE} FROM metrics WHERE {_ACTIVE}",
+            (experiment_id,),
+        )
+        return [
+            EpochRecord(run_id, key, step, float("nan") if value is None else value)
+            for run_id, key, step, value in rows
+        ]

@@ -1,0 +1,424 @@
+"""The one door to MLflow: opens the store, writes runs, reads them back as plain records."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+# Set before mlflow is imported: nothing is sent anywhere, and git is not looked for.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+import mlflow
+import numpy as np
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    Experiment,
+    InputTag,
+    Metric,
+    Param,
+    RunTag,
+    ViewType,
+)
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+from mnist_lab import provenance, sqlite_store
+from mnist_lab.config import RunConfig, UserError, nearest
+from mnist_lab.sqlite_store import EpochRecord, RunRecord
+
+if TYPE_CHECKING:  # for types alone: the trainer and the record do not know each other
+    from mnist_lab.backend import keras
+    from mnist_lab.data import Dataset as Digits
+    from mnist_lab.training import Epoch
+
+# MLflow announces each schema migration of a new database; that is not news to the user.
+for _name in ("mlflow", "alembic"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+PARENT_TAG = "mlflow.parentRunId"
+
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_PROBE_SECONDS = 5
+
+_SIGNATURE = ModelSignature(
+    inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, 28, 28), "images")]),
+    outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 10), "probabilities")]),
+)
+
+
+class TrackingError(UserError):
+    """The MLflow store cannot be reached, or does not hold what was asked for."""
+
+
+def without_password(uri: str) -> str:
+    """`uri` with its user name and password, if any, replaced by ***."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+
+
+class Store:
+    """An MLflow store that was reachable when it was opened."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._client = mlflow.MlflowClient(tracking_uri=uri)
+
+    def experiment(self, name: str) -> str:
+        """The id of the MLflow experiment of that name, made if there is none."""
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                tags = {"mlflow.experimentKind": "custom_model_development"}
+                return str(self._client.create_experiment(name, tags=tags))
+            except MlflowException:  # another process made it just now
+                found = self._client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        return _active(found)
+
+    def find_experiment(self, name: str) -> str:
+        """The id of the MLflow experiment of that name.
+
+        Raises:
+            TrackingError: there is none; lists those that there are.
+        """
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            known = [e.name for e in self._client.search_experiments() if e.experiment_id != "0"]
+            listed = ", ".join(sorted(known)) or "none yet"
+            raise TrackingError(
+                f"no runs of '{name}' are recorded in {without_password(self.uri)}"
+                f"{nearest(name, known) or '.'} Recorded: {listed}"
+            )
+        return _active(found)
+
+    def link(self, experiment_id: str) -> str:
+        """The address of the experiment's table of training runs in MLflow's pages."""
+        server = without_password(self.uri) if self.uri.startswith("http") else _LOCAL_PAGES
+        return (
+            f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs"
+            "?workflowType=machine_learning"
+        )
+
+    @contextmanager
+    def run(
+        self,
+        experiment_id: str,
+        name: str,
+        *,
+        tags: Mapping[str, str],
+        parent: str | None = None,
+        resume: str | None = None,
+    ) -> Iterator[Run]:
+        """A run that ends FINISHED, KILLED by an interrupt, or FAILED with its reason.
+
+        Args:
+            experiment_id: where the run is filed.
+            name: the run's name.
+            tags: more tags of the run.
+            parent: the id of the run it is shown under.
+            resume: the id of a run to go on with instead of starting one.
+        """
+        if resume is not None and self._is_active(resume):
+            self._client.update_run(resume, status="RUNNING")
+            run_id = resume
+        else:
+            all_tags = {
+                "mlflow.user": provenance.user(),
+                "mlflow.source.name": "mnist_lab",
+                "mlflow.source.type": "LOCAL",
+                **tags,
+            }
+            if parent is not None:
+                all_tags[PARENT_TAG] = parent
+            started = self._client.create_run(experiment_id, tags=all_tags, run_name=name)
+            run_id = started.info.run_id
+        run = Run(self._client, experiment_id, run_id)
+        try:
+            yield run
+        except KeyboardInterrupt:
+            self._end(run_id, "KILLED", "interrupted")
+            raise
+        except Exception as error:
+            self._end(run_id, "FAILED", f"{type(error).__name__}: {error}")
+            raise
+        else:
+            self._end(run_id, run.status, run.reason)
+
+    def _end(self, run_id: str, status: str, reason: str) -> None:
+        if reason:
+            self._client.set_tag(run_id, "reason", reason[:5_000])
+        self._client.set_terminated(run_id, status)
+
+    def _is_active(self, run_id: str) -> bool:
+        try:
+            return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
+        except MlflowException:  # the store was emptied, or is another one
+            return False
+
+    def runs(self, experiment_id: str) -> list[RunRecord]:
+        """All active runs of an experiment, the newest first."""
+        if path := sqlite_store.local_path(self.uri):
+            return sqlite_store.read_runs(path, experiment_id)
+        found: list[Any] = []
+        token: str | None = None
+        while token != "":
+            page = self._client.search_runs(
+                [experiment_id], run_view_type=ViewType.ACTIVE_ONLY, page_token=token
+            )
+            found.extend(page)
+            token = page.token or ""
+        return [
+            RunRecord(
+                run_id=run.info.run_id,
+                name=run.info.run_name,
+                status=run.info.status,
+                start_ms=run.info.start_time,
+                end_ms=run.info.end_time,
+                params=dict(run.data.params),
+                metrics=dict(run.data.metrics),
+                tags=dict(run.data.tags),
+            )
+            for run in found
+        ]
+
+    def epochs(self, experiment_id: str) -> list[EpochRecord]:
+        """Every value of every metric of an experiment's active runs."""
+        if path := sqlite_store.local_path(self.uri):
+            return sqlite_store.read_epochs(path, experiment_id)
+        return [
+            EpochRecord(run.run_id, metric.key, metric.step, metric.value)
+            for run in self.runs(experiment_id)
+            for key in run.metrics
+            for metric in self._client.get_metric_history(run.run_id, key)
+        ]
+
+
+_LOCAL_PAGES = "http://127.0.0.1:5000"
+
+
+@dataclass
+class Run:
+    """One run being written. Its status at the end can be changed from FINISHED."""
+
+    _client: mlflow.MlflowClient
+    _experiment_id: str
+    id: str
+    status: str = "FINISHED"
+    reason: str = ""
+    _began: float = field(default_factory=time.perf_counter)
+
+    def fail(self, reason: str) -> None:
+        """Let the run end FAILED with this reason, once it is closed."""
+        self.status, self.reason = "FAILED", reason
+
+    def log_start(
+        self, config: RunConfig, seed: int, threads: int, data: Digits, parameters: int
+    ) -> None:
+        """What is known before the first epoch: configuration, seed, machine, code and data."""
+        git = provenance.git_state()
+        hidden = "-".join(map(str, config.hidden)) or "none"
+        params = {**config.model_dump(), "hidden": hidden, "seed": seed, "parameters": parameters}
+        tags = {**provenance.environment(), "threads": str(threads), "data_sha256": data.sha256}
+        if git.commit:
+            tags |= {
+                "git_commit": git.commit,
+                "mlflow.source.git.commit": git.commit,
+                "git_dirty": str(bool(git.diff)).lower(),
+            }
+        self._client.log_batch(
+            self.id,
+            params=[Param(key, str(value)) for key, value in params.items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+        shapes = {"train": list(data.train_images.shape), "test": list(data.test_images.shape)}
+        dataset = Dataset(
+            name=data.name,
+            digest=data.sha256[:32],  # MLflow keeps 36 characters; the tag has the whole
+            source_type="local",
+            source=data.source,
+            profile=str(shapes).replace("'", '"'),
+        )
+        context = [InputTag("mlflow.data.context", "training")]
+        self._client.log_inputs(self.id, [DatasetInput(dataset, context)])
+        self.log_text("config.toml", config.to_toml())
+        if git.diff:
+            self.log_text("git_diff.patch", git.diff)
+
+    def log_epoch(self, epoch: Epoch) -> None:
+        """The epoch's losses and accuracies at its step; NaN is not logged but for a loss."""
+        values = {
+            "loss": epoch.loss,
+            "accuracy": epoch.accuracy,
+            "val_loss": epoch.val_loss,
+            "val_accuracy": epoch.val_accuracy,
+            "epoch_seconds": epoch.seconds,
+        }
+        held_out = epoch.val_accuracy == epoch.val_accuracy  # NaN where nothing is held out
+        if not held_out:
+            del values["val_loss"], values["val_accuracy"]
+        self._log_metrics(values, epoch.number)
+
+    def log_result(
+        self, test_loss: float, test_accuracy: float, model: keras.Model, step: int
+    ) -> None:
+        """The final metrics at the last epoch's step, and the model as `model`."""
+        info = self._log_model(model)
+        self._client.set_tag(self.id, "model_uri", info)
+        self._log_metrics(
+            {
+                "test_loss": test_loss,
+                "test_accuracy": test_accuracy,
+                "duration": time.perf_counter() - self._began,
+            },
+            step,
+        )
+
+    def log_summary(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Metrics without a history and tags, for a parent run."""
+        self._log_metrics(metrics, 0)
+        self.tag(tags)
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the run."""
+        self._client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_text(self, name: str, text: str) -> None:
+        """A small text file among the run's artifacts."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_text(text, encoding="utf-8")
+            self._client.log_artifact(self.id, str(path))
+
+    def _log_metrics(self, values: Mapping[str, float], step: int) -> None:
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, float(value), now, step) for key, value in values.items()]
+        self._client.log_batch(self.id, metrics=metrics)
+
+    def _log_model(self, model: keras.Model) -> str:
+        # The logged model is made first and by id: otherwise MLflow files it in the experiment
+        # of the process, which is not this run's. Pinned requirements save MLflow's own search
+        # for them, which takes ten seconds.
+        logged = self._client.create_logged_model(
+            self._experiment_id, name="model", source_run_id=self.id
+        )
+        versions = provenance.environment()
+        pins = [f"{name}=={versions[f'version.{name}']}" for name in ("keras", "tensorflow")]
+        with _tracking_uri(self._client.tracking_uri):
+            info = Model.log(
+                artifact_path=None,
+                flavor=mlflow.keras,
+                run_id=self.id,
+                model_id=logged.model_id,
+                model=model,
+                signature=_SIGNATURE,
+                pip_requirements=[*pins, f"mlflow=={mlflow.__version__}"],
+            )
+        return str(info.model_uri)
+
+
+@contextmanager
+def _tracking_uri(uri: str) -> Iterator[None]:
+    """Point MLflow's global client, which logs models, at the run's own store."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def open_store() -> Store:
+    """The store of MLFLOW_TRACKING_URI, or MLflow's default: mlflow.db in the current folder.
+
+    Raises:
+        TrackingError: it cannot be reached or written; said within seconds.
+    """
+    uri = mlflow.get_tracking_uri()
+    shown = without_password(uri)
+    _probe(uri, shown)
+    try:
+        with _impatient():
+            store = Store(uri)
+            store._client.search_experiments(max_results=1)
+    except Exception as error:
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI: {shown} does not answer as an MLflow store "
+            f"({_first_line(error, uri, shown)}); expected {_ACCEPTED}"
+        ) from None
+    return store
+
+
+_ACCEPTED = (
+    "the http:// address of a running `mlflow server`, a database such as sqlite:///mlflow.db or "
+    "postgresql://…, or nothing for mlflow.db in this folder"
+)
+
+
+def _probe(uri: str, shown: str) -> None:
+    """Fail in seconds where MLflow itself would try again for minutes."""
+    parts = urlsplit(uri)
+    scheme = parts.scheme.partition("+")[0]
+    if path := sqlite_store.local_path(uri):
+        folder = path.parent
+        writable = os.access(path if path.exists() else folder, os.W_OK)
+        if not folder.is_dir() or path.is_dir() or not writable:
+            raise TrackingError(
+                f"MLFLOW_TRACKING_URI: {shown} cannot be written; expected {_ACCEPTED}"
+            )
+    elif scheme in _PORTS:
+        try:
+            address = (parts.hostname or "", parts.port or _PORTS[scheme])
+            socket.create_connection(address, timeout=_PROBE_SECONDS).close()
+        except (OSError, ValueError) as error:
+            raise TrackingError(
+                f"MLFLOW_TRACKING_URI: {shown} cannot be reached ({error}); expected {_ACCEPTED}"
+            ) from None
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """One short try a request, for the first contact alone."""
+    settings = {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_PROBE_SECONDS),
+        "MLFLOW_SQLALCHEMYSTORE_MAX_RETRIES": "0",
+    }
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _first_line(error: Exception, uri: str, shown: str) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].replace(uri, shown)[:300]
+
+
+def _active(found: Experiment) -> str:
+    if found.lifecycle_stage != "active":
+        raise TrackingError(
+            f"the MLflow experiment '{found.name}' is deleted; bring it back with "
+            f"`mlflow experiments restore -x {found.experiment_id}`, or use another name"
+        )
+    return str(found.experiment_id)
