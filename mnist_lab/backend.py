@@ -12,8 +12,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# C++ logs below ERROR; what a user has set is obeyed.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# No C++ logs: at level ERROR, a machine without a GPU is told that CUDA failed. What goes wrong
+# in a computation is raised all the same. What a user has set is obeyed.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 # Before its logger is set up, TensorFlow writes these to the stderr of the process whatever
@@ -47,5 +48,8 @@ def _without_noise() -> Iterator[None]:
 with _without_noise():
     import keras
     import tensorflow as tf
+
+# Its warnings about retracing count all our programs, each traced once, as one function.
+tf.get_logger().setLevel("ERROR")
 
 __all__ = ["keras", "tf"]

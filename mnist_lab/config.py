@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -33,32 +34,59 @@ class Declared(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Mistakes that no single key shows: (dotted key, what is wrong) for each."""
+        yield from ()
+
 
 def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[str, str]]:
     """Put a pydantic error into plain words: (dotted key, what is wrong) for each mistake."""
     for detail in error.errors():
-        # Inside a union pydantic adds the name of the branch ("int", "tuple") to the place.
-        path = [part for part in detail["loc"] if isinstance(part, int) or part.islower()]
-        key = ".".join(str(part) for part in path)
+        keys, known = _walk(model, detail["loc"])
+        key = ".".join(keys)
         if detail["type"] == "extra_forbidden":
-            fields = _fields_at(model, path[:-1])
-            hint = nearest(str(path[-1]), fields)
-            yield key, f"unknown key{hint} Known keys: {', '.join(sorted(fields))}"
-        elif detail["type"] == "missing":
-            yield key, "missing; it must be given"
+            hint = nearest(keys[-1], known)
+            yield key, f"unknown key{hint or '.'} Known keys: {', '.join(sorted(known))}"
+        elif detail["type"] in ("missing", "union_tag_not_found"):
+            yield key, f"{detail['msg'][0].lower()}{detail['msg'][1:]}"
         else:
+            hint = ""
+            if detail["type"] == "literal_error":
+                hint = nearest(str(detail["input"]), re.findall("'(.*?)'", detail["msg"]))
             message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-            yield key, f"{detail['input']!r} is not accepted: it {message}"
+            yield key, f"{detail['input']!r} is not accepted: it {message}{hint}"
 
 
-def _fields_at(model: type[BaseModel], path: list[Any]) -> list[str]:
-    """The names of the fields of the model found by walking `path` down from `model`."""
+def _walk(model: type[BaseModel], path: tuple[str | int, ...]) -> tuple[list[str], list[str]]:
+    """The keys of `path` as the user wrote them, and the names known where it ends.
+
+    Within a union pydantic adds the tag of the branch to the path ("int" of ``type = "int"``);
+    a user has written no such key.
+    """
+    keys: list[str] = []
+    known = list(model.model_fields)
+    models = [model]
     for part in path:
-        field = model.model_fields.get(str(part))
-        inner = field.annotation if field else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
-    return list(model.model_fields)
+        branch = [m for m in models if part in get_args(_annotation(m, "type"))]
+        if len(models) > 1 and branch:
+            models = branch
+        else:
+            keys.append(str(part))
+            inner = [found for m in models for found in _models_in(_annotation(m, str(part)))]
+            # A key of a table such as [search] is no field: the models stay as they are.
+            models = inner or models
+        known = sorted({name for m in models for name in m.model_fields})
+    return keys, known
+
+
+def _annotation(model: type[BaseModel], name: str) -> Any:
+    return model.model_fields[name].annotation if name in model.model_fields else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 Activation = Literal["relu", "gelu", "silu", "elu", "selu", "tanh", "sigmoid", "softplus"]
@@ -73,7 +101,26 @@ def _widths(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-class RunConfig(Declared):
+class RunFields(Declared):
+    """The fields of a `RunConfig`, as they are nested in the file of a declaration."""
+
+    hidden: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=65_536)], ...],
+        BeforeValidator(_widths),
+        Field(max_length=256),
+    ] = (512,)
+    activation: Activation = "relu"
+    optimizer: Optimizer = "rmsprop"
+    learning_rate: float = Field(default=1e-3, gt=0.0, le=1_000.0)
+    batch_size: int = Field(default=128, ge=1, le=1_000_000)
+    epochs: int = Field(default=5, ge=1, le=1_000_000)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)
+    normalization: Normalization = "none"
+    validation_size: int = Field(default=0, ge=0)
+
+
+class RunConfig(RunFields):
     """What defines a training, but for the data and the seed. The defaults are the baseline.
 
     Attributes:
@@ -95,21 +142,6 @@ class RunConfig(Declared):
     Raises:
         ConfigError: unknown field, wrong type, or out of range.
     """
-
-    hidden: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=65_536)], ...],
-        BeforeValidator(_widths),
-        Field(max_length=256),
-    ] = (512,)
-    activation: Activation = "relu"
-    optimizer: Optimizer = "rmsprop"
-    learning_rate: float = Field(default=1e-3, gt=0.0, le=1_000.0)
-    batch_size: int = Field(default=128, ge=1, le=1_000_000)
-    epochs: int = Field(default=5, ge=1, le=1_000_000)
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)
-    normalization: Normalization = "none"
-    validation_size: int = Field(default=0, ge=0)
 
     def __init__(self, **fields: Any) -> None:
         try:

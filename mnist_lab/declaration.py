@@ -7,11 +7,11 @@ import tomllib
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from mnist_lab.config import ConfigError, UserError, describe, nearest
+from mnist_lab.config import ConfigError, Declared, UserError, describe, nearest
 
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model", bound=Declared)
 
 
 class NotFoundError(UserError):
@@ -59,12 +59,15 @@ def read(path: Path, model: type[Model]) -> Model:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}{_key_at(text, str(error))}") from None
     try:
-        return model(**content)
+        declared = model(**content)
+        problems = list(declared.problems())
     except ValidationError as error:
-        places = [
-            f"{path}{_line_of(text, key)}: {key}: {what}" for key, what in describe(error, model)
-        ]
-        raise ConfigError("\n".join(places)) from None
+        problems = list(describe(error, model))
+    if problems:
+        raise ConfigError(
+            "\n".join(f"{path}{_line_of(text, key)}: {key}: {what}" for key, what in problems)
+        )
+    return declared
 
 
 def _key_at(text: str, message: str) -> str:
@@ -78,7 +81,7 @@ def _key_at(text: str, message: str) -> str:
 
 
 def _line_of(text: str, key: str) -> str:
-    """":LINE" of a dotted key, as far down as it can be found in the file."""
+    """ ":LINE" of a dotted key, as far down as it can be found in the file."""
     parts = key.split(".")
     section, found = "", None
     for number, line in enumerate(text.splitlines(), start=1):

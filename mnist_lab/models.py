@@ -49,6 +49,11 @@ def build_network(config: RunConfig, seed: int = 0) -> keras.Model:
     return keras.Sequential(stack)
 
 
+def count_parameters(network: keras.Model) -> int:
+    """How many parameters a network has, trained or not, as `count_params` of the served model."""
+    return sum(layer.count_params() for layer in network.layers if not isinstance(layer, Dropout))
+
+
 def serving_model(network: keras.Model, dropout: float = 0.0) -> keras.Model:
     """The model that is logged and served: raw images in, probabilities out.
 

@@ -110,8 +110,7 @@ class Store:
         """The address of the experiment's table of training runs in MLflow's pages."""
         server = without_password(self.uri) if self.uri.startswith("http") else _LOCAL_PAGES
         return (
-            f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs"
-            "?workflowType=machine_learning"
+            f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
         )
 
     @contextmanager

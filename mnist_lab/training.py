@@ -14,7 +14,7 @@ import numpy as np
 from mnist_lab.backend import keras, tf
 from mnist_lab.config import ConfigError, RunConfig
 from mnist_lab.data import Dataset, Split
-from mnist_lab.models import build_network, build_optimizer, serving_model
+from mnist_lab.models import build_network, build_optimizer, count_parameters, serving_model
 
 # Images in one forward pass of an evaluation: large enough to keep the cores busy, small
 # enough that the activations of a wide net stay small.
@@ -94,6 +94,11 @@ class Training:
             return float("nan"), float("nan")
         program = _program(_structure(self.config), len(self._training))
         return program.evaluate(self._state, split)
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters the network has; those that are not trained count as in Keras."""
+        return count_parameters(self._network)
 
     def test(self) -> tuple[float, float]:
         """Loss and accuracy on all test images. For the record, never for a choice."""
