@@ -52,4 +52,16 @@ with _without_noise():
 # Its warnings about retracing count all our programs, each traced once, as one function.
 tf.get_logger().setLevel("ERROR")
 
-__all__ = ["keras", "tf"]
+
+def release_variables() -> None:
+    """Give back the memory of variables that Python has let go of.
+
+    TensorFlow's cache of eager kernels holds on to each variable made by Keras. Emptying it is
+    what `keras.utils.clear_session` does, which would also reset the user's own Keras settings.
+    """
+    from tensorflow.python.eager import context
+
+    context.context().clear_kernel_cache()
+
+
+__all__ = ["keras", "release_variables", "tf"]

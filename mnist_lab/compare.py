@@ -89,13 +89,14 @@ def readable(table: pd.DataFrame, keep: Sequence[str] = (), form: str = "simple"
         ]
         for row in shown.astype(object).where(shown.notna(), None).itertuples(index=False)
     ]
-    return tabulate(
+    text: str = tabulate(
         cells,
         headers=list(shown.columns),
         tablefmt=form,
         disable_numparse=True,
         colalign=["right"] * len(shown.columns) if cells else None,
     )
+    return text
 
 
 def _cell(column: str, value: object) -> str:

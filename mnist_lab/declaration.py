@@ -81,7 +81,7 @@ def _key_at(text: str, message: str) -> str:
 
 
 def _line_of(text: str, key: str) -> str:
-    """ ":LINE" of a dotted key, as far down as it can be found in the file."""
+    """The line of a dotted key, or of the section it would be in, as text ":LINE"."""
     parts = key.split(".")
     section, found = "", None
     for number, line in enumerate(text.splitlines(), start=1):

@@ -7,13 +7,15 @@ from typing import Any
 from mnist_lab.backend import keras, tf
 
 
-class Dropout(keras.layers.Layer):
+class Dropout(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Dropout (Srivastava et al., 2014) that XLA compiles to fast code on a CPU.
 
     Keras' own layer draws its bits with a generator that XLA runs some 25 times slower than
     it runs uncompiled. This one draws them by Threefry (Salmon et al., 2011) from a key and a
     counter. Key, counter and rate are variables, so that another seed or rate needs no new
     compilation and the state of the generator is part of the model's state.
+
+    It runs compiled by XLA only: uncompiled, TensorFlow has no Threefry on a CPU.
 
     Input and output: (n, units) float32. Outputs are scaled by 1 / (1 - rate) in training;
     outside training the input is returned as it is.

@@ -161,10 +161,14 @@ def _check_same(
         if parameters is not None:
             study.enqueue_trial(parameters, user_attrs={"variant": "baseline"})
     elif recorded != declared:
-        keys = [key for key in {**recorded, **declared} if recorded.get(key) != declared.get(key)]
+        pairs = [
+            (key, json.dumps(recorded.get(key)), json.dumps(declared.get(key)))
+            for key in {**recorded, **declared}
+        ]
         changes = [
-            f"\n  {key}: recorded {json.dumps(recorded.get(key))}, now {json.dumps(declared.get(key))}"
-            for key in keys
+            f"\n  {key}: recorded {before}, now {now}"
+            for key, before, now in pairs
+            if before != now
         ]
         raise StudyError(
             f"the study '{study_name}' in {shown} was begun with other settings, and its trials "

@@ -115,7 +115,7 @@ def _report(
     finished = table[table["state"].notna()]
     best = sort(finished, declaration.metric).head(_SHOWN_TRIALS)
     counts = finished["state"].value_counts()
-    kinds = ", ".join(f"{count} {state.lower()}" for state, count in counts.items())
+    kinds = ", ".join(f"{count} {str(state).lower()}" for state, count in counts.items())
     click.echo(f"{table['study'].iloc[0] if len(table) else ''}: {outcome.done} trials ({kinds})")
     click.echo(
         f"\nBest by {declaration.metric} (one training a trial, seed {declaration.seed}; "

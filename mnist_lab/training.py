@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from mnist_lab.backend import keras, tf
+from mnist_lab.backend import keras, release_variables, tf
 from mnist_lab.config import ConfigError, RunConfig
 from mnist_lab.data import Dataset, Split
 from mnist_lab.models import build_network, build_optimizer, count_parameters, serving_model
@@ -61,6 +61,7 @@ class Training:
         self._training, self._validation = data.split(config.validation_size)
         self._test = data.test
         self._epochs_done = 0
+        release_variables()  # of trainings before this one
         self._network = build_network(config, seed)
         optimizer = build_optimizer(config, self._network)
         self._state = [tf.identity(v) for v in _variables(self._network, optimizer)]

@@ -1,0 +1,49 @@
+# Two commands do all the set-up on a machine with python3 (3.11 or later), pip and make:
+#   make baseline   the environment, and the study of the baseline
+#   make test       the environment, and the whole gate: format, lint, types, tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(PYTHON) -m pip --python $(BIN)/python
+
+# Without compiled bytecode, importing TensorFlow takes three times as long.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: baseline test check format bench picture clean
+
+baseline: $(VENV)/.installed
+	$(BIN)/python -m mnist_lab.study baseline
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.tracking
+	$(BIN)/python -m benchmarks.startup
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@ $(VENV)/.installed
+
+# The environment has no pip of its own: Debian's python3 cannot give it one without more
+# packages, and the pip at hand can install into it.
+$(VENV):
+	$(PYTHON) -m venv --without-pip $(VENV)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

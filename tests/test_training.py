@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import mnist_lab as lab
+from mnist_lab.backend import keras
+from mnist_lab.config import ConfigError
+from mnist_lab.models import build_network, build_optimizer
+from mnist_lab.training import _permutation, _program, _structure
+from tests.conftest import ROOT, environment
+
+
+def config(**fields: object) -> lab.RunConfig:
+    return lab.RunConfig(**{"hidden": (32,), "epochs": 2, **fields})
+
+
+def fit_in_the_same_order(
+    config: lab.RunConfig, data: lab.Dataset, seed: int
+) -> tuple[dict[str, list[float]], list[np.ndarray]]:
+    """Plain `keras.Model.fit` from the same weights over the same batches."""
+    network = build_network(config, seed)
+    plain = keras.Sequential([keras.Input((784,)), *network.layers])
+    plain.compile(
+        optimizer=build_optimizer(config, network),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    training, validation = data.split(config.validation_size)
+    history: dict[str, list[float]] = {}
+    for epoch in range(config.epochs):
+        order = _permutation(seed, epoch, len(training)).numpy()
+        passed = plain.fit(
+            training.images[order].reshape(-1, 784) / np.float32(255),
+            training.labels[order],
+            batch_size=config.batch_size,
+            validation_data=(
+                validation.images.reshape(-1, 784) / np.float32(255),
+                validation.labels,
+            ),
+            shuffle=False,
+            verbose=0,
+        )
+        for key, values in passed.history.items():
+            history.setdefault(key, []).extend(values)
+    return history, plain.get_weights()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"hidden": ()},
+        {"hidden": (30, 20, 10), "activation": "tanh"},
+        {"batch_size": 100, "optimizer": "adam"},  # no short batch
+        {"batch_size": 5_000, "optimizer": "sgd", "learning_rate": 0.5},  # one short batch
+        {"batch_size": 1_499},  # one image in the last batch
+        {"weight_decay": 0.1, "optimizer": "adam", "learning_rate": 0.01},
+        {"normalization": "layer"},
+        {"normalization": "batch", "batch_size": 70},
+    ],
+)
+def test_training_is_keras_fit(small: lab.Dataset, fields: dict[str, object]) -> None:
+    """The same batches, metrics and updates as `fit`, up to the rounding of float32."""
+    chosen = config(validation_size=500, **fields)
+    training = lab.train(chosen, small, seed=3)
+    epochs = list(training)
+    history, weights = fit_in_the_same_order(chosen, small, seed=3)
+    for key in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        measured = [getattr(epoch, key) for epoch in epochs]
+        assert measured == pytest.approx(history[key], rel=2e-3, abs=2e-3), key
+    for ours, theirs in zip(training.weights(), weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0.02, atol=3e-3)
+
+
+def test_the_same_seed_gives_the_same_bits(mnist: lab.Dataset) -> None:
+    chosen = lab.RunConfig(epochs=1, dropout=0.2, validation_size=10_000)
+    runs = [lab.train(chosen, mnist, seed=seed) for seed in (5, 5, 6)]
+    epochs = [next(run) for run in runs]
+    one, same, other = (run.weights() for run in runs)
+    assert all((a == b).all() for a, b in zip(one, same, strict=True))
+    assert (one[0] != other[0]).any()
+    assert epochs[0].loss == epochs[1].loss
+    assert epochs[0].val_accuracy == epochs[1].val_accuracy
+    assert epochs[0].val_accuracy > 0.94
+
+
+def test_trainings_in_turn_do_not_disturb_each_other(small: lab.Dataset) -> None:
+    chosen = config(dropout=0.3, normalization="batch")
+    alone = lab.train(chosen, small, seed=1)
+    list(alone)
+    first, second = lab.train(chosen, small, seed=1), lab.train(chosen, small, seed=2)
+    for _ in zip(first, second, strict=True):
+        pass
+    assert all((a == b).all() for a, b in zip(alone.weights(), first.weights(), strict=True))
+
+
+def test_every_epoch_has_a_fresh_order_of_all_images() -> None:
+    first, second = (_permutation(0, epoch, 1_000).numpy() for epoch in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(1_000))
+    assert (first != second).any()
+
+
+def test_other_numbers_need_no_new_compilation(small: lab.Dataset) -> None:
+    base = config(epochs=1, dropout=0.5, weight_decay=0.5)
+    list(lab.train(base, small))
+    program = _program(_structure(base), 2_000)
+    variants = [
+        lab.train(base.replace(**change), small, seed=9)
+        for change in (
+            {"learning_rate": 0.02},
+            {"dropout": 0.01},
+            {"weight_decay": 0.9},
+            {"epochs": 2},
+        )
+    ]
+    losses = [next(variant).loss for variant in variants]
+    assert program._epoch.experimental_get_tracing_count() == 1
+    # The numbers still count: all but the last, which only trains longer, differ.
+    assert len(set(losses)) == 4
+
+
+def test_dropout_acts_in_training_only(small: lab.Dataset) -> None:
+    training = lab.train(config(dropout=0.9, validation_size=500), small)
+    last = list(training)[-1]
+    assert last.val_accuracy > last.accuracy + 0.1
+    assert training.evaluate(small.split(500)[1])[1] == last.val_accuracy
+
+
+def test_evaluation_covers_the_whole_split(mnist: lab.Dataset) -> None:
+    training = lab.train(config(), mnist)
+    probabilities = np.asarray(training.model()(mnist.test_images[:4_321]))
+    labels = mnist.test_labels[:4_321]
+    split = lab.Split(mnist.test_images[:4_321], labels)
+    loss, accuracy = training.evaluate(split)
+    assert accuracy == pytest.approx((probabilities.argmax(axis=1) == labels).mean(), abs=1e-9)
+    expected = -np.log(probabilities[np.arange(4_321), labels]).mean()
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_validation_images_nothing_is_measured_on_them(small: lab.Dataset) -> None:
+    epoch = next(lab.train(config(), small))
+    assert math.isnan(epoch.val_loss)
+    assert math.isnan(epoch.val_accuracy)
+
+
+def test_the_model_follows_the_training(small: lab.Dataset) -> None:
+    training = lab.train(config(epochs=5), small)
+    list(training)
+    served = np.asarray(training.model()(small.test_images)).argmax(axis=1)
+    assert (served == small.test_labels).mean() == training.test()[1] > 0.6
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.0, True])
+def test_a_wrong_seed_is_refused(small: lab.Dataset, seed: int) -> None:
+    with pytest.raises(ConfigError, match="seed"):
+        lab.train(config(), small, seed=seed)
+
+
+def test_no_training_image_left_is_refused(small: lab.Dataset) -> None:
+    with pytest.raises(ConfigError, match="validation_size: 2000"):
+        lab.train(config(validation_size=2_000), small)
+
+
+_MEMORY = """
+import gc, resource, numpy as np, mnist_lab as lab
+def resident():
+    gc.collect()
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
+data = lab.load_mnist()
+data = lab.Dataset(data.train_images[:5000], data.train_labels[:5000], data.test_images[:500],
+                   data.test_labels[:500], "part", "mnist")
+for count in range(1, 201):
+    config = lab.RunConfig(hidden=(64,), epochs=1, learning_rate=1e-3 / count, dropout=0.1)
+    training = lab.train(config, data, seed=count)
+    list(training); training.test(); training.model()
+    if count in (40, 200):
+        print(resident())
+"""
+
+
+def test_200_trainings_in_one_process_hold_memory_flat() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _MEMORY],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    early, late = map(float, done.stdout.split())
+    assert late < 1.03 * early, f"{early:.0f} MiB after 40 trainings, {late:.0f} after 200"
