@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ def main(name: str, form: str, output: Path | None) -> None:
 
     if output is not None and not output.parent.is_dir():
         raise UserError(f"--output: {output}: there is no folder {output.parent}/ to write it in")
-    store = open_store()
+    store = open_store(create=False)
     table = sort(runs(name, store), "val_accuracy")
     text = _written(table, form)
     if output is None:
@@ -79,9 +80,9 @@ def readable(table: pd.DataFrame, keep: Sequence[str] = (), form: str = "simple"
         *(["trial", "state"] if trials else ["name"]),
         *(["status"] if (table["status"] != "FINISHED").any() else []),
         *varied,
-        *("val_accuracy", "val_loss", "test_accuracy", "duration"),
+        *("val_accuracy", "test_accuracy", "duration"),
     ]
-    shown = table[columns].rename(columns={"duration": "duration (s)"})
+    shown = table[columns].rename(columns={"duration": "seconds"})
     cells = [
         [
             "" if value != value or value is None else _cell(column, value)
@@ -100,7 +101,7 @@ def readable(table: pd.DataFrame, keep: Sequence[str] = (), form: str = "simple"
 
 
 def _cell(column: str, value: object) -> str:
-    if column.startswith("duration"):
+    if column == "seconds":
         return f"{value:.1f}"
     if column == "data_sha256":
         return str(value)[:12]
@@ -113,7 +114,8 @@ def _written(table: pd.DataFrame, form: str) -> str:
     if form == "csv":
         return table.to_csv(index=False).rstrip("\n")
     if form == "json":
-        return table.to_json(orient="records", date_format="iso", indent=2, double_precision=15)
+        records = table.astype(object).where(table.notna(), None).to_dict("records")
+        return json.dumps(records, indent=2, default=lambda time: time.isoformat())
     return readable(table, form="pipe" if form == "markdown" else "simple")
 
 

@@ -71,9 +71,17 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu(),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(cores()),
         **{f"version.{name}": version(name) for name in PACKAGES},
     }
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    # Not every system can bind a process to some of its cores.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def user() -> str:

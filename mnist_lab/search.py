@@ -269,7 +269,7 @@ class _Search:
             self._fail(trial, run, f"out of memory: {error}")
             return "FAIL", value
         test_loss, test_accuracy = training.test()
-        run.log_result(test_loss, test_accuracy, training.model(), epoch.number)
+        run.log_result(test_loss, test_accuracy, training.model())
         return state, value
 
     def _record(self, epoch: Epoch, run: Run) -> None:

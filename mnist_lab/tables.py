@@ -35,7 +35,7 @@ def runs(name: str, store: Store | None = None) -> pd.DataFrame:
     Raises:
         TrackingError: no such name, or the store cannot be reached.
     """
-    store = store or open_store()
+    store = store or open_store(create=False)
     records = [
         record
         for record in store.runs(store.find_experiment(name))
@@ -59,7 +59,7 @@ def epochs(name: str, store: Store | None = None) -> pd.DataFrame:
     Raises:
         TrackingError: no such name, or the store cannot be reached.
     """
-    store = store or open_store()
+    store = store or open_store(create=False)
     table = runs(name, store)[["run_id", "trial", "seed"]]
     histories = pd.DataFrame(
         store.epochs(store.find_experiment(name)), columns=["run_id", "key", "epoch", "value"]
@@ -96,8 +96,10 @@ def _row(record: RunRecord) -> dict[str, object]:
         **record.params,
         **{key: metrics.get(key) for key in (*EPOCH_METRICS, *FINAL_METRICS)},
         **{column: tags.get(tag) for column, tag in _TEXT_TAGS.items()},
-        **{key: tags.get(key) for key in ("variant", "trial", "threads", *_MORE_TAGS)},
-        "epochs_done": tags.get("epochs_done"),
+        **{
+            key: tags.get(key)
+            for key in ("variant", "trial", "threads", "epochs_done", *_MORE_TAGS)
+        },
         "run_id": record.run_id,
         "name": record.name,
         "status": record.status,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import socket
@@ -150,18 +151,20 @@ class Store:
         try:
             yield run
         except KeyboardInterrupt:
-            self._end(run_id, "KILLED", "interrupted")
+            self._end(run, "KILLED", "interrupted")
             raise
         except Exception as error:
-            self._end(run_id, "FAILED", f"{type(error).__name__}: {error}")
+            self._end(run, "FAILED", f"{type(error).__name__}: {error}")
             raise
         else:
-            self._end(run_id, run.status, run.reason)
+            self._end(run, run.status, run.reason)
 
-    def _end(self, run_id: str, status: str, reason: str) -> None:
-        if reason:
-            self._client.set_tag(run_id, "reason", reason[:5_000])
-        self._client.set_terminated(run_id, status)
+    def _end(self, run: Run, status: str, reason: str) -> None:
+        tags = {"reason": reason[:5_000]} if reason else {}
+        if run.epochs_done:
+            tags["epochs_done"] = str(run.epochs_done)
+        run.tag(tags)
+        self._client.set_terminated(run.id, status)
 
     def _is_active(self, run_id: str) -> bool:
         try:
@@ -173,6 +176,16 @@ class Store:
         """All active runs of an experiment, the newest first."""
         if path := sqlite_store.local_path(self.uri):
             return sqlite_store.read_runs(path, experiment_id)
+        return self.runs_by_api(experiment_id)
+
+    def epochs(self, experiment_id: str) -> list[EpochRecord]:
+        """Every value of every metric of an experiment's active runs."""
+        if path := sqlite_store.local_path(self.uri):
+            return sqlite_store.read_epochs(path, experiment_id)
+        return self.epochs_by_api(experiment_id)
+
+    def runs_by_api(self, experiment_id: str) -> list[RunRecord]:
+        """`runs` by MLflow's public API, which any store has."""
         found: list[Any] = []
         token: str | None = None
         while token != "":
@@ -195,13 +208,11 @@ class Store:
             for run in found
         ]
 
-    def epochs(self, experiment_id: str) -> list[EpochRecord]:
-        """Every value of every metric of an experiment's active runs."""
-        if path := sqlite_store.local_path(self.uri):
-            return sqlite_store.read_epochs(path, experiment_id)
+    def epochs_by_api(self, experiment_id: str) -> list[EpochRecord]:
+        """`epochs` by MLflow's public API, which any store has."""
         return [
             EpochRecord(run.run_id, metric.key, metric.step, metric.value)
-            for run in self.runs(experiment_id)
+            for run in self.runs_by_api(experiment_id)
             for key in run.metrics
             for metric in self._client.get_metric_history(run.run_id, key)
         ]
@@ -219,6 +230,7 @@ class Run:
     id: str
     status: str = "FINISHED"
     reason: str = ""
+    epochs_done: int = 0
     _began: float = field(default_factory=time.perf_counter)
 
     def fail(self, reason: str) -> None:
@@ -271,10 +283,9 @@ class Run:
         if not held_out:
             del values["val_loss"], values["val_accuracy"]
         self._log_metrics(values, epoch.number)
+        self.epochs_done = epoch.number
 
-    def log_result(
-        self, test_loss: float, test_accuracy: float, model: keras.Model, step: int
-    ) -> None:
+    def log_result(self, test_loss: float, test_accuracy: float, model: keras.Model) -> None:
         """The final metrics at the last epoch's step, and the model as `model`."""
         info = self._log_model(model)
         self._client.set_tag(self.id, "model_uri", info)
@@ -284,7 +295,7 @@ class Run:
                 "test_accuracy": test_accuracy,
                 "duration": time.perf_counter() - self._began,
             },
-            step,
+            self.epochs_done,
         )
 
     def log_summary(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
@@ -317,41 +328,38 @@ class Run:
         )
         versions = provenance.environment()
         pins = [f"{name}=={versions[f'version.{name}']}" for name in ("keras", "tensorflow")]
-        with _tracking_uri(self._client.tracking_uri):
-            info = Model.log(
-                artifact_path=None,
-                flavor=mlflow.keras,
-                run_id=self.id,
-                model_id=logged.model_id,
-                model=model,
-                signature=_SIGNATURE,
-                pip_requirements=[*pins, f"mlflow=={mlflow.__version__}"],
-            )
+        info = Model.log(
+            artifact_path=None,
+            flavor=mlflow.keras,
+            run_id=self.id,
+            model_id=logged.model_id,
+            model=model,
+            signature=_SIGNATURE,
+            pip_requirements=[*pins, f"mlflow=={mlflow.__version__}"],
+        )
         return str(info.model_uri)
 
 
-@contextmanager
-def _tracking_uri(uri: str) -> Iterator[None]:
-    """Point MLflow's global client, which logs models, at the run's own store."""
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)
-
-
-def open_store() -> Store:
+def open_store(create: bool = True) -> Store:
     """The store of MLFLOW_TRACKING_URI, or MLflow's default: mlflow.db in the current folder.
+
+    Args:
+        create: make a local database that does not exist; readers do not.
 
     Raises:
         TrackingError: it cannot be reached or written; said within seconds.
     """
     uri = mlflow.get_tracking_uri()
     shown = without_password(uri)
+    path = sqlite_store.local_path(uri)
+    if not create and path is not None and not path.exists():
+        raise TrackingError(
+            f"no runs are recorded yet: {path} does not exist; expected the folder where a study "
+            "was run, or MLFLOW_TRACKING_URI"
+        )
     _probe(uri, shown)
     try:
-        with _impatient():
+        with _impatient(), _alone(path):
             store = Store(uri)
             store._client.search_experiments(max_results=1)
     except Exception as error:
@@ -387,6 +395,23 @@ def _probe(uri: str, shown: str) -> None:
             raise TrackingError(
                 f"MLFLOW_TRACKING_URI: {shown} cannot be reached ({error}); expected {_ACCEPTED}"
             ) from None
+
+
+@contextmanager
+def _alone(path: Path | None) -> Iterator[None]:
+    """Hold other processes of the lab off while the tables of a local database are made.
+
+    MLflow's migrations fail where two processes run them on one new database.
+    """
+    if path is None:
+        yield
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # given back when the folder is closed
+        yield
+    finally:
+        os.close(folder)
 
 
 @contextmanager

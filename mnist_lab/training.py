@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from mnist_lab.backend import keras, release_variables, tf
 from mnist_lab.config import ConfigError, RunConfig
 from mnist_lab.data import Dataset, Split
 from mnist_lab.models import build_network, build_optimizer, count_parameters, serving_model
+from mnist_lab.provenance import cores
 
 # Images in one forward pass of an evaluation: large enough to keep the cores busy, small
 # enough that the activations of a wide net stay small.
@@ -136,7 +136,7 @@ def train(config: RunConfig, data: Dataset, *, seed: int = 0) -> Training:
 def threads() -> int:
     """How many threads TensorFlow computes one operation with in this process."""
     # 0 stands for TensorFlow's default, one for each core the process may use.
-    return tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
+    return tf.config.threading.get_intra_op_parallelism_threads() or cores()
 
 
 def _flat(images: np.ndarray) -> np.ndarray:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from mnist_lab.__main__ import main
 from mnist_lab.data import Dataset, load_mnist
 
 ROOT = Path(__file__).parent.parent
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Command = Callable[..., "Done"]
 
 
 @pytest.fixture(scope="session")
@@ -48,20 +49,26 @@ def environment(**more: str) -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | more
 
 
-@pytest.fixture
-def lab(workspace: Path) -> Command:
-    """Run a command of the lab in the workspace, as a user does in a pipe."""
+@dataclass
+class Done:
+    """How a command ended and what it wrote."""
 
-    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        verb, *rest = arguments
-        return subprocess.run(
-            [sys.executable, "-m", f"mnist_lab.{verb}", *rest],
-            cwd=workspace,
-            env=environment(**variables),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def lab_(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run a command of the lab in the workspace, with warnings as errors."""
+
+    def run(verb: str, *arguments: str, **variables: str) -> Done:
+        with monkeypatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            ended = CliRunner().invoke(main, [verb, *arguments])
+        if ended.exception is not None and not isinstance(ended.exception, SystemExit):
+            raise ended.exception
+        return Done(ended.exit_code, ended.stdout, ended.stderr)
 
     return run

@@ -32,6 +32,10 @@ def arrays(data: lab.Dataset) -> dict[str, np.ndarray]:
     }
 
 
+def write(path: Path, content: dict[str, Any]) -> None:
+    np.savez_compressed(path, **content)
+
+
 def idx(array: np.ndarray) -> bytes:
     header = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}i", *array.shape)
     return header + array.tobytes()
@@ -63,7 +67,7 @@ def test_a_changed_mnist_is_refused(
     changed = mnist.train_images.copy()
     changed[0, 0, 0] ^= 1
     path = tmp_path / "mnist.npz"
-    np.savez(path, **{**arrays(mnist), "x_train": changed})
+    write(path, {**arrays(mnist), "x_train": changed})
     monkeypatch.setattr("mnist_lab.data.MNIST", path)
     with pytest.raises(DataError, match="x_train has SHA-256"):
         lab.load_mnist()
@@ -95,7 +99,7 @@ def test_idx_folder_gives_the_same_data(
 def test_npz_gives_the_same_data(small: lab.Dataset, tmp_path: Path) -> None:
     path = tmp_path / "fashion.npz"
     wide = small.train_labels.astype(np.int64)
-    np.savez_compressed(path, **{**arrays(small), "y_train": wide})
+    write(path, {**arrays(small), "y_train": wide})
     data = lab.load_data(path)
     assert data.sha256 == small.sha256
     assert data.name == "fashion"
@@ -105,7 +109,7 @@ def test_digest_covers_every_image(small: lab.Dataset, tmp_path: Path) -> None:
     changed = small.test_images.copy()
     changed[-1, -1, -1] ^= 1
     path = tmp_path / "changed.npz"
-    np.savez(path, **{**arrays(small), "x_test": changed})
+    write(path, {**arrays(small), "x_test": changed})
     assert lab.load_data(path).sha256 != small.sha256
 
 
@@ -130,7 +134,7 @@ def test_a_wrong_npz_is_refused(
     small: lab.Dataset, tmp_path: Path, change: Change, said: str
 ) -> None:
     path = tmp_path / "data.npz"
-    np.savez(path, **change(arrays(small)))
+    write(path, change(arrays(small)))
     with pytest.raises(DataError) as error:
         lab.load_data(path)
     assert said in str(error.value)
@@ -140,7 +144,7 @@ def test_a_wrong_npz_is_refused(
 @pytest.mark.parametrize("where", [0.0, 0.3, 0.9])
 def test_a_damaged_npz_is_refused(small: lab.Dataset, tmp_path: Path, where: float) -> None:
     path = tmp_path / "data.npz"
-    np.savez_compressed(path, **arrays(small))
+    write(path, arrays(small))
     content = path.read_bytes()
     at = int(len(content) * where)
     for damaged in (content[:at], content[:at] + b"\x00\xff" * 50 + content[at + 100 :]):

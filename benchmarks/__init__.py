@@ -1,0 +1,1 @@
+"""Speed and agreement, measured against peers in one run; results/ keeps what was measured."""

@@ -1,0 +1,122 @@
+"""The import graph, read from the source: data flows one way, and doors are single."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import mnist_lab
+from tests.conftest import ROOT, environment
+
+PACKAGE = Path(mnist_lab.__file__).parent
+
+# Each module and what of ours it may import; what is not listed may import nothing of ours.
+ALLOWED = {
+    "__main__": set(),
+    "backend": set(),
+    "command": {"config"},
+    "compare": {"command", "config", "tables", "tracking"},
+    "config": set(),
+    "data": {"config"},
+    "declaration": {"config"},
+    "layers": {"backend"},
+    "models": {"backend", "config", "data", "layers"},
+    "provenance": set(),
+    "search": {"backend", "config", "data", "space", "tracking", "training"},
+    "space": {"config"},
+    "sqlite_store": set(),
+    "study": {
+        "command",
+        "compare",
+        "data",
+        "declaration",
+        "search",
+        "space",
+        "tables",
+        "tracking",
+    },
+    "tables": {"config", "sqlite_store", "tracking"},
+    "tracking": {"config", "provenance", "sqlite_store"},
+    "training": {"backend", "config", "data", "models", "provenance"},
+}
+DOORS = {"mlflow": {"tracking"}, "optuna": {"search"}, "tensorflow": {"backend"}}
+DOORS["keras"] = DOORS["tensorflow"]
+
+
+def imports(module: str) -> set[str]:
+    """All modules that a module's source imports, but for what is imported for types alone."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse((PACKAGE / f"{module}.py").read_text()))
+    return found
+
+
+def test_modules_import_only_what_lies_below_them() -> None:
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    assert modules == set(ALLOWED)
+    for module in modules:
+        ours = {name.split(".")[1] for name in imports(module) if name.startswith("mnist_lab.")}
+        assert ours <= ALLOWED[module], module
+
+
+def test_there_are_no_circles() -> None:
+    left = {module: set(below) for module, below in ALLOWED.items()}
+    while left:
+        lowest = {module for module, below in left.items() if not below & set(left)}
+        assert lowest, left
+        left = {module: below for module, below in left.items() if module not in lowest}
+
+
+def test_each_library_has_one_door() -> None:
+    for module in ALLOWED:
+        roots = {name.split(".")[0] for name in imports(module)}
+        for library, doors in DOORS.items():
+            if library in roots:
+                assert module in doors, f"{module} imports {library}"
+
+
+def loaded_after(code: str) -> set[str]:
+    """The libraries that a fresh process has loaded after running `code`."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+HEAVY = {"tensorflow", "keras", "mlflow", "optuna", "pandas", "numpy", "pydantic", "click"}
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    assert not loaded_after("import mnist_lab") & HEAVY
+
+
+def test_help_imports_nothing_that_computes() -> None:
+    for module in ("study", "compare", "__main__"):
+        code = f"import mnist_lab.{module} as m\ntry: m.main(['--help'])\nexcept SystemExit: pass"
+        loaded = loaded_after(code)
+        assert not loaded & (HEAVY - {"click", "pydantic"}), module
+        assert "click" in loaded
+
+
+def test_every_public_name_can_be_had() -> None:
+    for name in mnist_lab.__all__:
+        assert getattr(mnist_lab, name).__doc__, name
+    assert set(mnist_lab.__all__) <= set(dir(mnist_lab))

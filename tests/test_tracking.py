@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import math
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+import mnist_lab as lab
+from mnist_lab import provenance, sqlite_store
+from mnist_lab.tables import EPOCH_METRICS
+from mnist_lab.tracking import Store, TrackingError, open_store, without_password
+from mnist_lab.training import threads
+
+
+def record(store: Store, data: lab.Dataset, seed: int = 0, **fields: object) -> str:
+    """Train and record one run, as a study does; its id."""
+    config = lab.RunConfig(**{"hidden": (16,), "epochs": 2, **fields})
+    experiment = store.experiment("test")
+    tags = {"kind": "training", "trial": str(seed), "variant": "v", "trial_state": "COMPLETE"}
+    with store.run(experiment, f"run {seed}", tags=tags) as run:
+        training = lab.train(config, data, seed=seed)
+        run.log_start(config, seed, threads(), data, training.parameters)
+        for epoch in training:
+            run.log_epoch(epoch)
+        run.log_result(*training.test(), training.model())
+    return run.id
+
+
+@pytest.fixture
+def store(workspace: Path) -> Store:
+    return open_store()
+
+
+def test_the_store_is_mlflows_default(store: Store, small: lab.Dataset, workspace: Path) -> None:
+    run_id = record(store, small)
+    assert (workspace / "mlflow.db").is_file()
+    assert mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}").get_run(run_id)
+    assert list((workspace / "mlruns").rglob("model.keras"))
+
+
+def test_a_run_records_everything(store: Store, mnist: lab.Dataset, workspace: Path) -> None:
+    run_id = record(store, mnist, seed=7, validation_size=10_000, hidden=(32, 16))
+    run = mlflow.MlflowClient().get_run(run_id)
+    assert run.info.status == "FINISHED"
+    expected = {**lab.RunConfig(hidden=(32, 16), epochs=2, validation_size=10_000).model_dump()}
+    expected |= {"hidden": "32-16", "seed": 7, "parameters": 784 * 32 + 32 + 32 * 16 + 16 + 170}
+    assert run.data.params == {key: str(value) for key, value in expected.items()}
+    for key in EPOCH_METRICS:
+        history = mlflow.MlflowClient().get_metric_history(run_id, key)
+        assert [metric.step for metric in history] == [1, 2], key
+    tags = run.data.tags
+    assert tags["data_sha256"] == mnist.sha256
+    assert int(tags["threads"]) >= 1
+    assert tags["version.tensorflow"] == version("tensorflow")
+    assert tags["python"].startswith("3.")
+    assert tags["cpu"]
+    assert run.data.metrics["duration"] > 0
+    (dataset,) = run.inputs.dataset_inputs
+    assert dataset.dataset.name == "mnist"
+    assert mnist.sha256.startswith(dataset.dataset.digest)
+    assert len(dataset.dataset.digest) == 32
+    state = provenance.git_state()
+    if state.commit:
+        assert tags["git_commit"] == state.commit
+        assert tags["git_dirty"] == str(bool(state.diff)).lower()
+    names = {file.path for file in mlflow.MlflowClient().list_artifacts(run_id)}
+    assert names >= {"config.toml"} | ({"git_diff.patch"} if state.diff else set())
+
+    # The model as logged, on the raw test images, gives the recorded accuracy.
+    recorded = run.data.metrics["test_accuracy"]
+    assert recorded > 0.9
+    for uri in (f"runs:/{run_id}/model", tags["model_uri"]):
+        keras_model = mlflow.keras.load_model(uri)
+        generic = mlflow.pyfunc.load_model(uri)
+        for probabilities in (
+            keras_model.predict(mnist.test_images, verbose=0),
+            generic.predict(mnist.test_images),
+        ):
+            assert probabilities.shape == (10_000, 10)
+            accuracy = (np.asarray(probabilities).argmax(axis=1) == mnist.test_labels).mean()
+            assert accuracy == pytest.approx(recorded, abs=1e-9)
+    signature = generic.metadata.signature
+    assert signature.inputs.inputs[0].shape == (-1, 28, 28)
+    assert str(signature.inputs.inputs[0].type) == "uint8"
+    requirements = Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model"))
+    pinned = (requirements / "requirements.txt").read_text().split()
+    assert all("==" in line for line in pinned)
+
+
+def test_both_ways_of_reading_agree(store: Store, small: lab.Dataset) -> None:
+    for seed in range(3):
+        record(store, small, seed=seed, validation_size=100 * seed)
+    experiment = store.find_experiment("test")
+    mlflow.MlflowClient().delete_run(record(store, small, seed=9))
+    with store.run(experiment, "diverged", tags={"kind": "training"}) as run:
+        run.log_epoch(lab.Epoch(1, math.nan, 0.1, math.nan, 0.1, 0.5))
+        run.fail("loss nan")
+    path = sqlite_store.local_path(store.uri)
+    assert path is not None
+    fast, slow = sqlite_store.read_runs(path, experiment), store.runs_by_api(experiment)
+    assert len(fast) == 4
+
+    def plain(record: sqlite_store.RunRecord) -> str:
+        return repr(sorted(vars(record).items(), key=lambda item: item[0]))
+
+    for one, other in zip(fast, slow, strict=True):
+        for mapping in ("params", "tags", "metrics"):
+            setattr(one, mapping, dict(sorted(getattr(one, mapping).items())))
+            setattr(other, mapping, dict(sorted(getattr(other, mapping).items())))
+        assert plain(one) == plain(other)
+    by_sql = sorted(map(repr, sqlite_store.read_epochs(path, experiment)))
+    by_api = sorted(map(repr, store.epochs_by_api(experiment)))
+    assert by_sql == by_api
+
+
+def test_tables_are_typed(store: Store, small: lab.Dataset) -> None:
+    first = record(store, small, seed=4, validation_size=100)
+    second = record(store, small, seed=5, hidden=(16, 8))
+    experiment = store.find_experiment("test")
+    with store.run(experiment, "a study", tags={"kind": "study"}):
+        pass
+    with store.run(experiment, "broken", tags={"kind": "training"}) as run:
+        run.fail("a reason")
+    table = lab.runs("test")
+    assert table["run_id"].tolist() == [first, second, run.id]
+    assert table["hidden"].tolist()[:2] == ["16", "16-8"]
+    for column in ("trial", "seed", "batch_size", "epochs", "parameters", "validation_size"):
+        assert table[column].dtype == pd.Int64Dtype(), column
+    for column in ("learning_rate", "val_accuracy", "test_accuracy", "loss", "duration"):
+        assert table[column].dtype == np.float64, column
+    assert table["seed"].tolist()[:2] == [4, 5]
+    assert table["status"].tolist() == ["FINISHED", "FINISHED", "FAILED"]
+    assert table["reason"].tolist()[2] == "a reason"
+    assert math.isnan(table["val_accuracy"][1])
+    assert table["seed"].isna().tolist() == [False, False, True]
+    assert str(table["start_time"].dtype).startswith("datetime64")
+    mlflow.keras.load_model(table["model_uri"][0])
+
+    epochs = lab.epochs("test")
+    assert epochs["run_id"].tolist() == [first, first, second, second]
+    assert epochs["epoch"].tolist() == [1, 2, 1, 2]
+    assert epochs["epoch"].dtype == np.int64
+    assert epochs["loss"].notna().all()
+    assert epochs["val_accuracy"].isna().tolist() == [False, False, True, True]
+    assert epochs["val_accuracy"][1] == table["val_accuracy"][0]
+
+
+def test_tables_without_runs_are_empty(store: Store) -> None:
+    store.experiment("empty")
+    assert len(lab.runs("empty")) == 0
+    assert len(lab.epochs("empty")) == 0
+    assert "val_accuracy" in lab.runs("empty")
+
+
+def test_an_unknown_name_lists_those_recorded(store: Store) -> None:
+    store.experiment("baseline")
+    with pytest.raises(TrackingError, match="did you mean 'baseline'") as error:
+        lab.runs("basline")
+    assert "Recorded: baseline" in str(error.value)
+
+
+def test_an_interrupted_run_is_killed_and_a_broken_one_failed(store: Store) -> None:
+    experiment = store.experiment("test")
+    for error, status in ((KeyboardInterrupt(), "KILLED"), (OSError("no disk"), "FAILED")):
+        with (
+            pytest.raises(type(error)),
+            store.run(experiment, "run", tags={"kind": "training"}) as run,
+        ):
+            raise error
+        ended = mlflow.MlflowClient().get_run(run.id)
+        assert ended.info.status == status
+        assert ended.data.tags["reason"]
+
+
+def test_a_deleted_experiment_is_named(store: Store) -> None:
+    mlflow.MlflowClient().delete_experiment(store.experiment("gone"))
+    with pytest.raises(TrackingError, match="mlflow experiments restore"):
+        store.experiment("gone")
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://127.0.0.1:1",
+        "http://127.0.0.1:{silent}",
+        "postgresql://me:secret@127.0.0.1:1/lab",
+        "sqlite:////no/such/folder/mlflow.db",
+        "nonsense://store",
+        "file:///tmp/old-store",
+    ],
+)
+def test_an_unreachable_store_is_said_within_seconds(
+    uri: str, silent_port: int, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(silent=silent_port))
+    began = time.perf_counter()
+    with pytest.raises(TrackingError, match="MLFLOW_TRACKING_URI") as error:
+        open_store()
+    assert time.perf_counter() - began < 15
+    assert "secret" not in str(error.value)
+    assert "expected" in str(error.value)
+
+
+def test_passwords_are_not_shown() -> None:
+    assert without_password("postgresql://me:pw@host/db") == "postgresql://***@host/db"
+    assert without_password("sqlite:///mlflow.db") == "sqlite:///mlflow.db"
+
+
+def test_a_dirty_tree_is_recorded_with_its_untracked_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> None:
+        command = ["git", "-c", "user.name=n", "-c", "user.email=e@x", *arguments]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "a.py").write_text("one = 1\n")
+    git("add", "a.py")
+    git("commit", "-m", "first")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "a.py"))
+    provenance.git_state.cache_clear()
+    clean = provenance.git_state()
+    assert len(clean.commit) == 40
+    assert clean.diff == ""
+    (tmp_path / "a.py").write_text("one = 2\n")
+    (tmp_path / "new.toml").write_text("trials = 3\n")
+    provenance.git_state.cache_clear()
+    dirty = provenance.git_state()
+    provenance.git_state.cache_clear()
+    assert "+one = 2" in dirty.diff
+    assert "+trials = 3" in dirty.diff
+    status = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert status.stdout == " M a.py\n?? new.toml\n"  # the index is as it was
