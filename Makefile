@@ -27,7 +27,11 @@ format: $(VENV)/.installed-test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+picture: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.picture
+
 bench: $(VENV)/.installed-test
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.tracking
 	$(BIN)/python -m benchmarks.startup

@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from mnist_lab.backend import tf
 from mnist_lab.config import RunConfig, UserError
+from mnist_lab.connection import without_password
 from mnist_lab.data import Dataset
 from mnist_lab.space import Choices, IntRange, StudyDeclaration
-from mnist_lab.tracking import Run, Store, without_password
+from mnist_lab.tracking import Run, Store
 from mnist_lab.training import Epoch, threads, train
 
 # We draw our own progress and print our own results.
@@ -94,6 +95,7 @@ def run_study(
     with _quiet():
         study = _open(declaration, study_name, data, storage_url)
         experiment_id = store.experiment(name)
+        store.save_view(experiment_id, list(declaration.search))
         parent_tags = {"kind": "study", "study": study_name, "data_sha256": data.sha256}
         with store.run(
             experiment_id,

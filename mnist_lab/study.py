@@ -24,8 +24,8 @@ _SHOWN_TRIALS = 10
     "where it stopped: run the command again to do the trials that are missing."
 )
 @click.argument("name")
-@click.option("--trials", type=click.IntRange(1), help="The study's total of trials.")
-@click.option("--epochs", type=click.IntRange(1), help="Epochs of each trial.")
+@click.option("--trials", type=click.IntRange(1, 1_000_000), help="The study's total of trials.")
+@click.option("--epochs", type=click.IntRange(1, 1_000_000), help="Epochs of each trial.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Of sampler and trainings.")
 @click.option(
     "--timeout",
@@ -59,18 +59,23 @@ def main(
     from mnist_lab.space import StudyDeclaration
 
     path = find(name, FOLDER, "study")
-    declaration = _overridden(read(path, StudyDeclaration), trials, epochs, seed)
+    declared = read(path, StudyDeclaration)
+    declaration = _overridden(declared, trials, epochs, seed)
 
     from mnist_lab.data import load_data, load_mnist
 
     data = load_mnist() if data_path is None else load_data(data_path)
     # What the command line changes makes another study: its trials are not to be mixed with
     # those of the study as declared. It is filed under the same name in MLflow.
-    changes = {"epochs": epochs, "seed": seed, "data": data_path and data.name}
-    suffix = "".join(f" {key}={value}" for key, value in changes.items() if value is not None)
-    study_name = path.stem + suffix
+    changes = [
+        f" epochs={epochs}" if declaration.config != declared.config else "",
+        f" seed={seed}" if declaration.seed != declared.seed else "",
+        f" data={data.name}" if data_path is not None else "",
+    ]
+    study_name = path.stem + "".join(changes)
     url = storage or f"sqlite:///{path.with_suffix('.db')}"
 
+    from mnist_lab.connection import without_password
     from mnist_lab.tracking import open_store
 
     store = open_store()  # before TensorFlow, which takes longer to import than this to fail
@@ -84,7 +89,14 @@ def main(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the finished trials are kept; go on with\n  {again}") from None
     table = runs(path.stem, store)
-    _report(declaration, outcome, table[table["study"] == study_name], again)
+    table = table[table["study"] == study_name]
+    click.echo(f"{study_name}: {_counts(outcome, table)}")
+    _report(declaration, outcome, table, again)
+    if (absent := outcome.done - len(table[table["state"].notna()])) > 0:
+        click.echo(
+            f"\n{absent} finished trials are in {without_password(url)} but have no run in this "
+            "MLflow store. To begin the study anew, delete the one or use another --storage."
+        )
     _show_more(path.stem, url, store.link(outcome.experiment_id))
 
 
@@ -102,8 +114,18 @@ def _overridden(
 def _options(
     trials: int | None, epochs: int | None, seed: int | None, data: str | None, storage: str | None
 ) -> str:
-    given = {"trials": trials, "epochs": epochs, "seed": seed, "data": data, "storage": storage}
+    from mnist_lab.connection import without_password
+
+    given = {"trials": trials, "epochs": epochs, "seed": seed, "data": data}
+    if storage is not None:
+        given["storage"] = without_password(storage)
     return "".join(f" --{key} {value}" for key, value in given.items() if value is not None)
+
+
+def _counts(outcome: Outcome, table: pd.DataFrame) -> str:
+    counts = table["state"].value_counts()
+    kinds = ", ".join(f"{count} {str(state).lower()}" for state, count in counts.items())
+    return f"{outcome.done} trials" + (f" ({kinds})" if kinds else "")
 
 
 def _report(
@@ -114,9 +136,6 @@ def _report(
 
     finished = table[table["state"].notna()]
     best = sort(finished, declaration.metric).head(_SHOWN_TRIALS)
-    counts = finished["state"].value_counts()
-    kinds = ", ".join(f"{count} {str(state).lower()}" for state, count in counts.items())
-    click.echo(f"{table['study'].iloc[0] if len(table) else ''}: {outcome.done} trials ({kinds})")
     click.echo(
         f"\nBest by {declaration.metric} (one training a trial, seed {declaration.seed}; "
         "test accuracy is on record only, nothing is chosen by it):\n"
@@ -136,7 +155,7 @@ def _report(
 
 
 def _show_more(name: str, url: str, link: str) -> None:
-    from mnist_lab.tracking import without_password
+    from mnist_lab.connection import without_password
 
     click.echo(f"\nAll runs as a table:  python -m mnist_lab.compare {name}")
     click.echo(f"The search:           optuna-dashboard {without_password(url)}")

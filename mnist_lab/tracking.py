@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
+import json
 import logging
 import os
-import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 # Set before mlflow is imported: nothing is sent anywhere, and git is not looked for.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -36,7 +34,16 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from mnist_lab import provenance, sqlite_store
-from mnist_lab.config import RunConfig, UserError, nearest
+from mnist_lab.config import RunConfig, nearest
+from mnist_lab.connection import (
+    ACCEPTED,
+    TrackingError,
+    alone,
+    first_line,
+    impatient,
+    probe,
+    without_password,
+)
 from mnist_lab.sqlite_store import EpochRecord, RunRecord
 
 if TYPE_CHECKING:  # for types alone: the trainer and the record do not know each other
@@ -50,25 +57,12 @@ for _name in ("mlflow", "alembic"):
 
 PARENT_TAG = "mlflow.parentRunId"
 
-_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
-_PROBE_SECONDS = 5
+_MODEL_NEEDS = ("keras", "tensorflow", "numpy", "mlflow")
 
 _SIGNATURE = ModelSignature(
     inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, 28, 28), "images")]),
     outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 10), "probabilities")]),
 )
-
-
-class TrackingError(UserError):
-    """The MLflow store cannot be reached, or does not hold what was asked for."""
-
-
-def without_password(uri: str) -> str:
-    """`uri` with its user name and password, if any, replaced by ***."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
 
 
 class Store:
@@ -107,11 +101,30 @@ class Store:
             )
         return _active(found)
 
+    def save_view(self, experiment_id: str, fields: Sequence[str]) -> None:
+        """Save how the linked page shows the runs: these fields and the accuracies, best first.
+
+        MLflow's page shows no parameter and no metric until the user picks them. Its own saved
+        views are experiment tags of this form.
+        """
+        view = {
+            "selectedColumns": [
+                "attributes.`Duration`",
+                *(f"params.`{name}`" for name in (*fields, "seed")),
+                *(f"metrics.`{name}`" for name in ("val_accuracy", "test_accuracy")),
+            ],
+            "orderByKey": "metrics.`val_accuracy`",
+            "orderByAsc": False,
+        }
+        tag = f"mlflow.sharedViewState.{_VIEW}"
+        self._client.set_experiment_tag(experiment_id, tag, json.dumps(view))
+
     def link(self, experiment_id: str) -> str:
         """The address of the experiment's table of training runs in MLflow's pages."""
         server = without_password(self.uri) if self.uri.startswith("http") else _LOCAL_PAGES
         return (
-            f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+            f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs"
+            f"?workflowType=machine_learning&viewStateShareKey={_VIEW}"
         )
 
     @contextmanager
@@ -218,6 +231,7 @@ class Store:
         ]
 
 
+_VIEW = "mnist_lab"
 _LOCAL_PAGES = "http://127.0.0.1:5000"
 
 
@@ -256,13 +270,13 @@ class Run:
             params=[Param(key, str(value)) for key, value in params.items()],
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
-        shapes = {"train": list(data.train_images.shape), "test": list(data.test_images.shape)}
+        shapes = {"train": data.train_images.shape, "test": data.test_images.shape}
         dataset = Dataset(
             name=data.name,
             digest=data.sha256[:32],  # MLflow keeps 36 characters; the tag has the whole
             source_type="local",
             source=data.source,
-            profile=str(shapes).replace("'", '"'),
+            profile=json.dumps(shapes),
         )
         context = [InputTag("mlflow.data.context", "training")]
         self._client.log_inputs(self.id, [DatasetInput(dataset, context)])
@@ -321,13 +335,13 @@ class Run:
 
     def _log_model(self, model: keras.Model) -> str:
         # The logged model is made first and by id: otherwise MLflow files it in the experiment
-        # of the process, which is not this run's. Pinned requirements save MLflow's own search
-        # for them, which takes ten seconds.
+        # of the process, which is not this run's. Pinned requirements save MLflow from running
+        # the model in a fresh process to see what it imports, which takes ten seconds.
+        versions = provenance.environment()
+        pins = [f"{name}=={versions[f'version.{name}']}" for name in _MODEL_NEEDS]
         logged = self._client.create_logged_model(
             self._experiment_id, name="model", source_run_id=self.id
         )
-        versions = provenance.environment()
-        pins = [f"{name}=={versions[f'version.{name}']}" for name in ("keras", "tensorflow")]
         info = Model.log(
             artifact_path=None,
             flavor=mlflow.keras,
@@ -335,7 +349,7 @@ class Run:
             model_id=logged.model_id,
             model=model,
             signature=_SIGNATURE,
-            pip_requirements=[*pins, f"mlflow=={mlflow.__version__}"],
+            pip_requirements=pins,
         )
         return str(info.model_uri)
 
@@ -357,86 +371,17 @@ def open_store(create: bool = True) -> Store:
             f"no runs are recorded yet: {path} does not exist; expected the folder where a study "
             "was run, or MLFLOW_TRACKING_URI"
         )
-    _probe(uri, shown)
+    probe(uri, shown)
     try:
-        with _impatient(), _alone(path):
+        with impatient(), alone(path):
             store = Store(uri)
             store._client.search_experiments(max_results=1)
     except Exception as error:
         raise TrackingError(
             f"MLFLOW_TRACKING_URI: {shown} does not answer as an MLflow store "
-            f"({_first_line(error, uri, shown)}); expected {_ACCEPTED}"
+            f"({first_line(error, uri, shown)}); expected {ACCEPTED}"
         ) from None
     return store
-
-
-_ACCEPTED = (
-    "the http:// address of a running `mlflow server`, a database such as sqlite:///mlflow.db or "
-    "postgresql://…, or nothing for mlflow.db in this folder"
-)
-
-
-def _probe(uri: str, shown: str) -> None:
-    """Fail in seconds where MLflow itself would try again for minutes."""
-    parts = urlsplit(uri)
-    scheme = parts.scheme.partition("+")[0]
-    if path := sqlite_store.local_path(uri):
-        folder = path.parent
-        writable = os.access(path if path.exists() else folder, os.W_OK)
-        if not folder.is_dir() or path.is_dir() or not writable:
-            raise TrackingError(
-                f"MLFLOW_TRACKING_URI: {shown} cannot be written; expected {_ACCEPTED}"
-            )
-    elif scheme in _PORTS:
-        try:
-            address = (parts.hostname or "", parts.port or _PORTS[scheme])
-            socket.create_connection(address, timeout=_PROBE_SECONDS).close()
-        except (OSError, ValueError) as error:
-            raise TrackingError(
-                f"MLFLOW_TRACKING_URI: {shown} cannot be reached ({error}); expected {_ACCEPTED}"
-            ) from None
-
-
-@contextmanager
-def _alone(path: Path | None) -> Iterator[None]:
-    """Hold other processes of the lab off while the tables of a local database are made.
-
-    MLflow's migrations fail where two processes run them on one new database.
-    """
-    if path is None:
-        yield
-        return
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)  # given back when the folder is closed
-        yield
-    finally:
-        os.close(folder)
-
-
-@contextmanager
-def _impatient() -> Iterator[None]:
-    """One short try a request, for the first contact alone."""
-    settings = {
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_PROBE_SECONDS),
-        "MLFLOW_SQLALCHEMYSTORE_MAX_RETRIES": "0",
-    }
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _first_line(error: Exception, uri: str, shown: str) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].replace(uri, shown)[:300]
 
 
 def _active(found: Experiment) -> str:

@@ -15,8 +15,9 @@ import pytest
 
 import mnist_lab as lab
 from mnist_lab import provenance, sqlite_store
+from mnist_lab.connection import TrackingError, without_password
 from mnist_lab.tables import EPOCH_METRICS
-from mnist_lab.tracking import Store, TrackingError, open_store, without_password
+from mnist_lab.tracking import Store, open_store
 from mnist_lab.training import threads
 
 

@@ -1,0 +1,117 @@
+"""The real thing: a study on the real digits, then MLflow's own pages in a real browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+import mnist_lab as lab
+from tests.conftest import ROOT, environment
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+
+
+@contextmanager
+def mlflow_ui(folder: Path) -> Iterator[int]:
+    """`mlflow ui` in a folder, on a free port of this machine alone."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    log = (folder / "ui.log").open("w")
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / "mlflow"), "ui", "--port", str(port)],
+        cwd=folder,
+        env=environment(MLFLOW_DISABLE_TELEMETRY="true"),
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "ui.log").read_text()
+                time.sleep(0.2)
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+        log.close()
+
+
+@contextmanager
+def browser(folder: Path) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        "--window-size=1800,1000",
+        f"--user-data-dir={folder / 'profile'}",
+    ):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+# A user without a browser's driver still runs the other tests; CI installs both.
+@pytest.mark.skipif(
+    not (CHROMIUM and DRIVER) and "CI" not in os.environ,
+    reason="needs chromium and chromedriver (Debian: chromium, chromium-driver)",
+)
+def test_mlflows_page_shows_the_table_of_a_study(workspace: Path) -> None:
+    shutil.copy(ROOT / "studies" / "baseline.toml", workspace / "studies")
+    command = [sys.executable, "-m", "mnist_lab.study", "baseline", "--trials=2", "--epochs=1"]
+    done = subprocess.run(
+        command, cwd=workspace, env=environment(), capture_output=True, text=True, check=True
+    )
+    printed = re.search(r"http://127\.0\.0\.1:5000(/#/experiments/\S+)", done.stdout)
+    assert printed is not None
+    table = lab.runs("baseline")
+    assert (table["val_accuracy"] > 0.9).any()
+    with mlflow_ui(workspace) as port, browser(workspace) as driver:
+        driver.get(f"http://127.0.0.1:{port}{printed[1]}")
+
+        def text() -> str:
+            return str(driver.find_element(By.TAG_NAME, "body").text)
+
+        table = table.sort_values("val_accuracy", ascending=False)
+        best = table["test_accuracy"].iloc[0]
+        try:
+            WebDriverWait(driver, 60).until(lambda _: str(best) in text())
+        finally:
+            driver.save_screenshot(str(workspace / "page.png"))
+        shown = text()
+        for column in ("test_accuracy", "val_accuracy", "hidden", "batch_size", "learning_rate"):
+            assert column in shown, column
+        for accuracy in (*table["test_accuracy"], *table["val_accuracy"]):
+            assert str(accuracy) in shown
+        # Both trials stand in the table, the better first.
+        first, second = table["name"]
+        assert -1 < shown.index(first) < shown.index(second)

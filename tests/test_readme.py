@@ -1,0 +1,61 @@
+"""The README does what it says, and its figures are those on record."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.agreement import PATH, summary
+from benchmarks.compare import RESULTS
+from tests.conftest import ROOT, Command
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_python_blocks_run_one_after_the_other(lab_: Command, workspace: Path) -> None:
+    (workspace / "studies" / "baseline.toml").write_text(blocks("toml")[0])
+    done = lab_("study", "baseline", "--trials", "2", "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    names: dict[str, object] = {}
+    python = blocks("python")
+    assert len(python) >= 3
+    for block in python:
+        exec(compile(block, "README.md", "exec"), names)
+
+
+def test_the_study_shown_is_the_study_shipped() -> None:
+    shipped = (ROOT / "studies" / "baseline.toml").read_text()
+    assert blocks("toml")[0].strip() == shipped[shipped.index("title") :].strip()
+
+
+def test_the_trials_shown_are_those_recorded() -> None:
+    trials = pd.read_csv(ROOT / "studies" / "results" / "baseline.csv")
+    best = trials.sort_values("val_accuracy", ascending=False).head(10)
+    lines = [line for line in README.splitlines() if re.match(r"\s+\d+\s+(COMPLETE|PRUNED)", line)]
+    assert len(lines) == len(best)
+    for line, (_, run) in zip(lines, best.iterrows(), strict=True):
+        assert line.split()[:2] == [str(run["trial"]), run["state"]]
+        assert f"{run['val_accuracy']:.4f}" in line
+        assert f"{run['test_accuracy']:.4f}" in line
+
+
+def test_the_agreement_shown_is_the_one_measured() -> None:
+    assert summary(pd.read_csv(PATH)) in README
+
+
+def test_the_speed_shown_is_the_one_measured() -> None:
+    for name in ("training", "tracking"):
+        for _, row in pd.read_csv(RESULTS / f"{name}.csv", comment="#").iterrows():
+            if row["case"] != "train" or name == "training":
+                assert f"{row['median_s']:.1f} s" in README, (name, row["case"])
+
+
+def test_paths_named_exist() -> None:
+    for path in re.findall(r"`((?:mnist_lab|studies|benchmarks|tests|docs)/[\w/.]*)`", README):
+        assert (ROOT / path).exists(), path
