@@ -79,10 +79,9 @@ def summary(rows: pd.DataFrame) -> str:
     count = rows.groupby("trainer")["seed"].nunique().min()
     factor = stats.t.ppf(0.975, count - 1) / count**0.5
     for trainer, name in TRAINERS.items():
-        cells = [
-            f"{means.loc[m, f'{trainer} mean']:.4f} ± {factor * means.loc[m, f'{trainer} std']:.4f}"
-            for m in measures
-        ]
+        centers = means[f"{trainer} mean"][measures]
+        halves = factor * means[f"{trainer} std"][measures]
+        cells = [f"{m:.4f} ± {half:.4f}" for m, half in zip(centers, halves, strict=True)]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines.append(
         "| one published run (2020) | 0.2562 | 0.1051 | 0.0680 | 0.0495 | 0.0377 | 0.9792 |"
