@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -10,7 +11,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 # Set before mlflow is imported: nothing is sent anywhere, and git is not looked for.
@@ -32,6 +35,7 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
+from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
 
 from mnist_lab import provenance, sqlite_store
 from mnist_lab.config import RunConfig, nearest
@@ -56,8 +60,6 @@ for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 PARENT_TAG = "mlflow.parentRunId"
-
-_MODEL_NEEDS = ("keras", "tensorflow", "numpy", "mlflow")
 
 _SIGNATURE = ModelSignature(
     inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, 28, 28), "images")]),
@@ -255,6 +257,7 @@ class Run:
         self, config: RunConfig, seed: int, threads: int, data: Digits, parameters: int
     ) -> None:
         """What is known before the first epoch: configuration, seed, machine, code and data."""
+        _prepare_for_models()
         git = provenance.git_state()
         hidden = "-".join(map(str, config.hidden)) or "none"
         params = {**config.model_dump(), "hidden": hidden, "seed": seed, "parameters": parameters}
@@ -337,8 +340,7 @@ class Run:
         # The logged model is made first and by id: otherwise MLflow files it in the experiment
         # of the process, which is not this run's. Pinned requirements save MLflow from running
         # the model in a fresh process to see what it imports, which takes ten seconds.
-        versions = provenance.environment()
-        pins = [f"{name}=={versions[f'version.{name}']}" for name in _MODEL_NEEDS]
+        _prepare_for_models().join()
         logged = self._client.create_logged_model(
             self._experiment_id, name="model", source_run_id=self.id
         )
@@ -349,9 +351,32 @@ class Run:
             model_id=logged.model_id,
             model=model,
             signature=_SIGNATURE,
-            pip_requirements=pins,
+            pip_requirements=_pins(),
         )
         return str(info.model_uri)
+
+
+def _pins() -> list[str]:
+    versions = provenance.environment()
+    return [f"{name}=={versions[f'version.{name}']}" for name in ("keras", "tensorflow", "mlflow")]
+
+
+@cache
+def _prepare_for_models() -> Thread:
+    """Do in the background what MLflow does once a process when it logs its first model.
+
+    It imports more of itself and searches all installed packages, half a second of Python. The
+    first epoch's compilation leaves Python idle for longer than that.
+    """
+
+    def prepare() -> None:
+        importlib.import_module("mlflow.pyfunc")
+        importlib.import_module("mlflow.keras")
+        warn_dependency_requirement_mismatches(_pins())
+
+    thread = Thread(target=prepare, name="prepare-mlflow-models", daemon=True)
+    thread.start()
+    return thread
 
 
 def open_store(create: bool = True) -> Store:
