@@ -44,10 +44,11 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@ $(VENV)/.installed
 
-# The environment has no pip of its own: Debian's python3 cannot give it one without more
-# packages, and the pip at hand can install into it.
+# Debian's python3 cannot give an environment its pip without one package more, so the pip at
+# hand installs it.
 $(VENV):
 	$(PYTHON) -m venv --without-pip $(VENV)
+	$(PIP) install --quiet pip
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -58,6 +58,8 @@ if TYPE_CHECKING:  # for types alone: the trainer and the record do not know eac
 # MLflow announces each schema migration of a new database; that is not news to the user.
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
+# It warns with every model where no pip is installed, as in uv's environments.
+logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
 
 PARENT_TAG = "mlflow.parentRunId"
 
