@@ -45,6 +45,13 @@ class Epoch:
     val_accuracy: float
     seconds: float
 
+    def __str__(self) -> str:
+        """The epoch in a line, as far as it was measured."""
+        parts = [f"loss {self.loss:.4f}", f"accuracy {self.accuracy:.4f}"]
+        if self.val_accuracy == self.val_accuracy:  # not NaN
+            parts += [f"val_loss {self.val_loss:.4f}", f"val_accuracy {self.val_accuracy:.4f}"]
+        return f"epoch {self.number}: {', '.join(parts)} ({self.seconds:.2f} s)"
+
 
 class Training:
     """A training under way: iterate over it to train; ask it for its model at any time.

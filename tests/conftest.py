@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +54,35 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def environment(**more: str) -> dict[str, str]:
     """The environment of a user's shell: no store is set."""
     return {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | more
+
+
+@contextmanager
+def mlflow_ui(folder: Path) -> Iterator[int]:
+    """`mlflow ui` in a folder, on a free port of this machine alone."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    log = (folder / "ui.log").open("w")
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / "mlflow"), "ui", "--port", str(port)],
+        cwd=folder,
+        env=environment(MLFLOW_DISABLE_TELEMETRY="true"),
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "ui.log").read_text()
+                time.sleep(0.2)
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+        log.close()
 
 
 @dataclass

@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,39 +17,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 import mnist_lab as lab
-from tests.conftest import ROOT, environment
+from tests.conftest import ROOT, environment, mlflow_ui
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
-
-
-@contextmanager
-def mlflow_ui(folder: Path) -> Iterator[int]:
-    """`mlflow ui` in a folder, on a free port of this machine alone."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    log = (folder / "ui.log").open("w")
-    process = subprocess.Popen(
-        [str(Path(sys.executable).parent / "mlflow"), "ui", "--port", str(port)],
-        cwd=folder,
-        env=environment(MLFLOW_DISABLE_TELEMETRY="true"),
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                break
-            except OSError:
-                assert process.poll() is None, (folder / "ui.log").read_text()
-                time.sleep(0.2)
-        yield port
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
-        log.close()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from mnist_lab.connection import TrackingError, without_password
 from mnist_lab.tables import EPOCH_METRICS
 from mnist_lab.tracking import Store, open_store
 from mnist_lab.training import threads
+from tests.conftest import mlflow_ui
 
 
 def record(store: Store, data: lab.Dataset, seed: int = 0, **fields: object) -> str:
@@ -120,6 +121,28 @@ def test_both_ways_of_reading_agree(store: Store, small: lab.Dataset) -> None:
     by_sql = sorted(map(repr, sqlite_store.read_epochs(path, experiment)))
     by_api = sorted(map(repr, store.epochs_by_api(experiment)))
     assert by_sql == by_api
+
+
+def test_a_server_records_the_same(
+    workspace: Path, small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / "server").mkdir()
+    with mlflow_ui(workspace / "server") as port:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        store = open_store()
+        run_id = record(store, small, validation_size=100)
+        remote = lab.runs("test").iloc[0], lab.epochs("test")
+        model = mlflow.keras.load_model(remote[0]["model_uri"])
+        answers = model.predict(small.test_images, verbose=0).argmax(axis=1)
+        assert (answers == small.test_labels).mean() == remote[0]["test_accuracy"]
+        assert store.link("1").startswith(f"http://127.0.0.1:{port}/#/experiments/1/runs?")
+        assert not (workspace / "mlflow.db").exists()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.chdir(workspace / "server")
+    local = lab.runs("test").iloc[0], lab.epochs("test")
+    assert local[0]["run_id"] == run_id
+    pd.testing.assert_series_equal(local[0], remote[0])
+    pd.testing.assert_frame_equal(local[1], remote[1])
 
 
 def test_tables_are_typed(store: Store, small: lab.Dataset) -> None:

@@ -148,6 +148,13 @@ def test_without_validation_images_nothing_is_measured_on_them(small: lab.Datase
     assert math.isnan(epoch.val_accuracy)
 
 
+def test_an_epoch_prints_what_was_measured() -> None:
+    assert str(lab.Epoch(3, 0.25, 0.92, math.nan, math.nan, 0.7)) == (
+        "epoch 3: loss 0.2500, accuracy 0.9200 (0.70 s)"
+    )
+    assert "val_accuracy 0.9300" in str(lab.Epoch(3, 0.25, 0.92, 0.2, 0.93, 0.7))
+
+
 def test_the_model_follows_the_training(small: lab.Dataset) -> None:
     training = lab.train(config(epochs=5), small)
     list(training)
