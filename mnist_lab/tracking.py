@@ -64,8 +64,8 @@ logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
 PARENT_TAG = "mlflow.parentRunId"
 
 _SIGNATURE = ModelSignature(
-    inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, 28, 28), "images")]),
-    outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 10), "probabilities")]),
+    inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, 28, 28))]),
+    outputs=Schema([TensorSpec(np.dtype("float32"), (-1, 10))]),
 )
 
 
