@@ -47,14 +47,30 @@ def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[s
         if detail["type"] == "extra_forbidden":
             hint = nearest(keys[-1], known)
             yield key, f"unknown key{hint or '.'} Known keys: {', '.join(sorted(known))}"
-        elif detail["type"] in ("missing", "union_tag_not_found"):
-            yield key, f"{detail['msg'][0].lower()}{detail['msg'][1:]}"
+        elif detail["type"] == "missing":
+            yield key, "missing; it must be given"
+        elif detail["type"] == "union_tag_not_found":
+            yield key, "lacks its type; it must be one of 'int', 'float' and 'categorical'"
+        elif detail["type"] == "union_tag_invalid":
+            tag, tags = detail["ctx"]["tag"], detail["ctx"]["expected_tags"]
+            hint = nearest(tag, re.findall("'(.*?)'", tags))
+            yield f"{key}.type", f"{tag!r} is not accepted: it should be one of {tags}{hint}"
         else:
             hint = ""
             if detail["type"] == "literal_error":
                 hint = nearest(str(detail["input"]), re.findall("'(.*?)'", detail["msg"]))
             message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            for python, toml in _IN_TOML.items():
+                message = message.replace(python, toml)
             yield key, f"{detail['input']!r} is not accepted: it {message}{hint}"
+
+
+# What pydantic calls by Python's names, as the user of a TOML file knows it.
+_IN_TOML = {
+    "valid dictionary or object to extract fields from": "table",
+    "valid dictionary": "table",
+    "valid tuple": "list",
+}
 
 
 def _walk(model: type[BaseModel], path: tuple[str | int, ...]) -> tuple[list[str], list[str]]:

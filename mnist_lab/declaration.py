@@ -35,7 +35,7 @@ def find(name: str, folder: Path, what: str) -> Path:
     path = Path(name)
     if path.suffix == ".toml" and path.is_file():
         return path
-    known = sorted(file.stem for file in folder.glob("*.toml"))
+    known = sorted(file.stem for file in folder.glob("*.toml") if file.is_file())
     listed = ", ".join(known) or f"none in the folder {folder}/ (run this where it is)"
     raise NotFoundError(
         f"no {what} named '{name}'{nearest(name, known) or '.'} Known: {listed}; or give the path "
