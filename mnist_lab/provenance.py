@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import getpass
+import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +17,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 PACKAGES = ("mnist_lab", "tensorflow", "keras", "numpy", "mlflow", "optuna")
+
+# The packages that decide the numbers of a training of a given configuration, data and seed, and
+# what the trainer imports of ours without its numbers resting on it.
+_DECIDING_PACKAGES = ("tensorflow", "keras", "numpy")
+_NOT_DECIDING = ("config", "provenance")
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,43 @@ def _git(folder: Path, *arguments: str, environment: dict[str, str] | None = Non
     except OSError:  # no git on this machine
         return ""
     return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
+
+
+@cache
+def code_digest() -> str:
+    """16 hexadecimal digits that tell versions of the code apart that may give other numbers.
+
+    They cover the trainer and all modules it rests on, reduced to what Python runs, and the
+    packages that compute. Comments, docstrings and formatting do not count. The configuration's
+    own module does not either: each run has the digest of its configuration.
+    """
+    modules: dict[str, str] = {}
+    waiting = ["training"]
+    while waiting:
+        module = waiting.pop()
+        if module not in (*modules, *_NOT_DECIDING):
+            modules[module] = meaning((Path(__file__).parent / f"{module}.py").read_text("utf-8"))
+            waiting += re.findall(
+                r"^\s*from mnist_lab\.(\w+) import", modules[module], re.MULTILINE
+            )
+    parts = [f"{module}\n{source}" for module, source in sorted(modules.items())]
+    parts += [f"{package} {version(package)}" for package in _DECIDING_PACKAGES]
+    return hashlib.sha256("\n\n".join(parts).encode()).hexdigest()[:16]
+
+
+def meaning(source: str) -> str:
+    """Python source without comments, docstrings and formatting."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
 
 
 def environment() -> dict[str, str]:

@@ -14,15 +14,15 @@ import numpy as np
 import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
-from tqdm import tqdm
 
-from mnist_lab.backend import tf
 from mnist_lab.config import RunConfig, UserError
 from mnist_lab.connection import without_password
 from mnist_lab.data import Dataset
+from mnist_lab.progress import Progress
+from mnist_lab.recording import record
 from mnist_lab.space import Choices, IntRange, StudyDeclaration
 from mnist_lab.tracking import Run, Store
-from mnist_lab.training import Epoch, threads, train
+from mnist_lab.training import Epoch
 
 # We draw our own progress and print our own results.
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -210,12 +210,7 @@ class _Search:
         stream = np.random.SeedSequence([self._declaration.seed, len(self._study.trials)])
         sampler_seed = int(stream.generate_state(1)[0])
         self._study.sampler = _SAMPLERS[self._declaration.sampler](sampler_seed)
-        with (
-            tqdm(
-                total=self._declaration.trials, initial=done, desc="trials", disable=None
-            ) as self._trials_bar,
-            tqdm(total=0, desc="epochs", leave=False, disable=None, position=1) as self._epochs_bar,
-        ):
+        with Progress("trials", self._declaration.trials, done) as self._progress:
             self._study.optimize(
                 self._objective, n_trials=missing, timeout=timeout, catch=(TrialFailed,)
             )
@@ -228,7 +223,7 @@ class _Search:
             self._study.enqueue_trial(trial.params, user_attrs=_inherited(trial))
             raise
         finally:
-            self._trials_bar.update()
+            self._progress.end()
 
     def _trial(self, trial: optuna.Trial) -> float:
         config = self._declaration.fixed().replace(**self._suggest(trial))
@@ -252,38 +247,21 @@ class _Search:
 
     def _train(self, trial: optuna.Trial, config: RunConfig, run: Run) -> tuple[str, float]:
         """Train, record and report every epoch: the trial's state and its value."""
-        training = train(config, self._data, seed=self._declaration.seed)
-        run.log_start(config, training.seed, threads(), self._data, training.parameters)
-        self._epochs_bar.reset(total=config.epochs)
         state, value = "COMPLETE", math.nan
-        try:
-            for epoch in training:
-                value = getattr(epoch, self._declaration.metric)
-                self._record(epoch, run)
-                if not (math.isfinite(value) and math.isfinite(epoch.loss)):
-                    self._fail(trial, run, f"loss {epoch.loss} in epoch {epoch.number}")
-                    return "FAIL", value
-                trial.report(value, epoch.number)
-                if epoch.number < config.epochs and trial.should_prune():
-                    state = "PRUNED"
-                    break
-        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-            self._fail(trial, run, f"out of memory: {error}")
-            return "FAIL", value
-        test_loss, test_accuracy = training.test()
-        run.log_result(test_loss, test_accuracy, training.model())
+
+        def prune(epoch: Epoch) -> bool:
+            nonlocal state, value
+            value = getattr(epoch, self._declaration.metric)
+            trial.report(value, epoch.number)
+            if epoch.number < config.epochs and trial.should_prune():
+                state = "PRUNED"
+            return state == "PRUNED"
+
+        record(config, self._data, self._declaration.seed, run, self._progress, stop=prune)
+        if run.failed_by_itself:
+            trial.set_user_attr("failure", run.reason)
+            state = "FAIL"
         return state, value
-
-    def _record(self, epoch: Epoch, run: Run) -> None:
-        run.log_epoch(epoch)
-        self._epochs_bar.set_postfix(
-            loss=f"{epoch.loss:.4f}", val_accuracy=f"{epoch.val_accuracy:.4f}", refresh=False
-        )
-        self._epochs_bar.update()
-
-    def _fail(self, trial: optuna.Trial, run: Run, reason: str) -> None:
-        trial.set_user_attr("failure", reason)
-        run.fail(reason)
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         values: dict[str, Any] = {}

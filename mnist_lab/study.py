@@ -132,7 +132,7 @@ def _report(
     declaration: StudyDeclaration, outcome: Outcome, table: pd.DataFrame, again: str
 ) -> None:
     """The best trials, the best configuration, and what is missing."""
-    from mnist_lab.compare import readable, sort
+    from mnist_lab.listing import readable, sort
 
     finished = table[table["state"].notna()]
     best = sort(finished, declaration.metric).head(_SHOWN_TRIALS)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
 import pandas as pd
 
 from mnist_lab.config import RunConfig
@@ -9,11 +13,32 @@ from mnist_lab.sqlite_store import RunRecord
 from mnist_lab.tracking import PARENT_TAG, Store, open_store
 
 EPOCH_METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds")
-FINAL_METRICS = ("test_loss", "test_accuracy", "duration")
+FINAL_METRICS = ("test_loss", "test_accuracy", "train_seconds", "duration")
+
+# The column of each field of `RunConfig`: the column `loss` is the measured loss, as MLflow's
+# metric of that name.
+FIELD_COLUMNS = {name: name for name in RunConfig.model_fields} | {"loss": "loss_function"}
 
 _INTEGERS = ["trial", "seed", "parameters", "threads", "epochs_done"]
-_TEXT_TAGS = {"state": "trial_state", "study": "study", "reason": "reason"}
-_MORE_TAGS = ("git_commit", "git_dirty", "data_sha256", "model_uri")
+_TAGS = {
+    "variant": "variant",
+    "trial": "trial",
+    "state": "trial_state",
+    "study": "study",
+    "experiment": "experiment",
+    "stage": "stage",
+    "tuned": "tuned",
+    "epochs_done": "epochs_done",
+    "threads": "threads",
+    "config_digest": "config_digest",
+    "code_digest": "code_digest",
+    "git_commit": "git_commit",
+    "git_dirty": "git_dirty",
+    "data_sha256": "data_sha256",
+    "model_uri": "model_uri",
+    "failed_by_itself": "failed_by_itself",
+    "reason": "reason",
+}
 
 
 def runs(name: str, store: Store | None = None) -> pd.DataFrame:
@@ -24,13 +49,18 @@ def runs(name: str, store: Store | None = None) -> pd.DataFrame:
         store: the MLflow store; by default the one of MLFLOW_TRACKING_URI.
 
     Returns:
-        One row a run. `run_id`, `name`, `variant`, `trial` (Int64), `state` (COMPLETE, PRUNED,
-        FAIL), `status` (MLflow's), `study`, `parent` (run id of the study); the fields of
-        `RunConfig`, with `hidden` as "512" or "512-256"; `seed`, `parameters`; the last values
-        of `loss`, `accuracy`, `val_loss`, `val_accuracy`, `epoch_seconds`; `test_loss`,
-        `test_accuracy`, `duration` (s); `start_time`, `end_time` (UTC); `threads`, `git_commit`,
-        `git_dirty`, `data_sha256`, `model_uri`, `reason` (of a failure). Integers are Int64;
-        what was not recorded is <NA> or NaN.
+        One row a run. `run_id`, `name`, `variant`; of a study `trial` (Int64), `state` (COMPLETE,
+        PRUNED, FAIL), `study`; of an experiment `experiment`, `stage` ("tuning" or "verdict"),
+        `tuned` (the tuned values as text); `status` (MLflow's), `parent` (run id of the study or
+        experiment); the fields of `RunConfig` (`loss` as `loss_function`): int Int64, float
+        float64, bool boolean, all others text, as `hidden` "512" or "512-256"; `seed`,
+        `parameters`, `epochs_done`; the last values of `loss`, `accuracy`, `val_loss`,
+        `val_accuracy`, `epoch_seconds`; `test_loss`,
+        `test_accuracy`, `train_seconds` (s, all epochs, compilation included), `duration` (s);
+        `start_time`, `end_time` (UTC); `threads`, `config_digest`, `code_digest`, `git_commit`,
+        `git_dirty`, `data_sha256`, `model_uri`; of a failed run `failed_by_itself` (boolean; a
+        loss that is no number, or too little memory) and `reason`. Integers are Int64; what was
+        not recorded is <NA> or NaN.
 
     Raises:
         TrackingError: no such name, or the store cannot be reached.
@@ -42,6 +72,15 @@ def runs(name: str, store: Store | None = None) -> pd.DataFrame:
         if record.tags.get("kind") == "training"
     ]
     records.sort(key=lambda record: (record.start_ms, record.run_id))
+    return _table(records)
+
+
+def no_runs() -> pd.DataFrame:
+    """The table that `runs` gives where there are none."""
+    return _table([])
+
+
+def _table(records: Sequence[RunRecord]) -> pd.DataFrame:
     return _typed(pd.DataFrame([_row(record) for record in records], columns=_columns()))
 
 
@@ -53,14 +92,14 @@ def epochs(name: str, store: Store | None = None) -> pd.DataFrame:
         store: as for `runs`.
 
     Returns:
-        `run_id`, `trial` (Int64), `seed` (Int64), `epoch` (int64, from 1), `loss`, `accuracy`,
-        `val_loss`, `val_accuracy`, `epoch_seconds` (float64, NaN where not measured).
+        `run_id`, `variant`, `trial` (Int64), `seed` (Int64), `epoch` (int64, from 1), `loss`,
+        `accuracy`, `val_loss`, `val_accuracy`, `epoch_seconds` (float64, NaN where not measured).
 
     Raises:
         TrackingError: no such name, or the store cannot be reached.
     """
     store = store or open_store(create=False)
-    table = runs(name, store)[["run_id", "trial", "seed"]]
+    table = runs(name, store)[["run_id", "variant", "trial", "seed"]]
     histories = pd.DataFrame(
         store.epochs(store.find_experiment(name)), columns=["run_id", "key", "epoch", "value"]
     )
@@ -79,41 +118,57 @@ def epochs(name: str, store: Store | None = None) -> pd.DataFrame:
     return merged.reset_index(drop=True)
 
 
+def answers(run_id: str, store: Store | None = None) -> np.ndarray:
+    """The digits that a run's model saw in the test images, in their order: (m,) uint8.
+
+    Args:
+        run_id: of a finished run, as in `runs`.
+        store: as for `runs`.
+
+    Raises:
+        TrackingError: none are recorded, or the store cannot be reached.
+    """
+    return (store or open_store(create=False)).answers(run_id)
+
+
 def _columns() -> list[str]:
     return [
-        *("run_id", "name", "variant", "trial", "state", "status", "study", "parent"),
-        *RunConfig.model_fields,
+        *("run_id", "name", "variant", "trial", "state", "status", "study"),
+        *("experiment", "stage", "tuned", "parent"),
+        *FIELD_COLUMNS.values(),
         *("seed", "parameters", "epochs_done"),
         *EPOCH_METRICS,
         *FINAL_METRICS,
-        *("start_time", "end_time", "threads", *_MORE_TAGS, "reason"),
+        *("start_time", "end_time", "threads", "config_digest", "code_digest"),
+        *("git_commit", "git_dirty", "data_sha256", "model_uri", "failed_by_itself", "reason"),
     ]
 
 
 def _row(record: RunRecord) -> dict[str, object]:
-    tags, metrics = record.tags, record.metrics
+    fields = {column: record.params.get(name) for name, column in FIELD_COLUMNS.items()}
     return {
-        **record.params,
-        **{key: metrics.get(key) for key in (*EPOCH_METRICS, *FINAL_METRICS)},
-        **{column: tags.get(tag) for column, tag in _TEXT_TAGS.items()},
-        **{
-            key: tags.get(key)
-            for key in ("variant", "trial", "threads", "epochs_done", *_MORE_TAGS)
-        },
+        **fields,
+        **{key: record.params.get(key) for key in ("seed", "parameters")},
+        **{key: record.metrics.get(key) for key in (*EPOCH_METRICS, *FINAL_METRICS)},
+        **{column: record.tags.get(tag) for column, tag in _TAGS.items()},
         "run_id": record.run_id,
         "name": record.name,
         "status": record.status,
-        "parent": tags.get(PARENT_TAG),
+        "parent": record.tags.get(PARENT_TAG),
         "start_time": record.start_ms,
         "end_time": record.end_ms,
     }
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    for name, info in RunConfig.model_fields.items():
-        if info.annotation is int:
+    for field, info in RunConfig.model_fields.items():
+        name = FIELD_COLUMNS[field]
+        types = {*(get_args(info.annotation) or (info.annotation,))} - {type(None)}
+        if types == {bool}:
+            table[name] = _booleans(table[name])
+        elif types == {int}:
             table[name] = pd.to_numeric(table[name]).astype("Int64")
-        elif info.annotation is float:
+        elif types == {float}:
             table[name] = pd.to_numeric(table[name]).astype("float64")
     for name in _INTEGERS:
         table[name] = pd.to_numeric(table[name]).astype("Int64")
@@ -121,5 +176,13 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
         table[name] = table[name].astype("float64")
     for name in ("start_time", "end_time"):
         table[name] = pd.to_datetime(pd.to_numeric(table[name]), unit="ms", utc=True)
-    table["git_dirty"] = table["git_dirty"].map({"true": True, "false": False}).astype("boolean")
+    for name in ("git_dirty", "failed_by_itself"):
+        table[name] = _booleans(table[name])
     return table
+
+
+_BOOLEANS = {"True": True, "true": True, "False": False, "false": False}
+
+
+def _booleans(texts: pd.Series[str]) -> pd.Series[bool]:
+    return texts.map(_BOOLEANS).astype("boolean")

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 # Set before mlflow is imported: nothing is sent anywhere, and git is not looked for.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+# One file an artifact: a bar for each is noise.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 import numpy as np
@@ -95,7 +97,7 @@ class Store:
         Raises:
             TrackingError: there is none; lists those that there are.
         """
-        found = self._client.get_experiment_by_name(name)
+        found = self.lookup(name)
         if found is None:
             known = [e.name for e in self._client.search_experiments() if e.experiment_id != "0"]
             listed = ", ".join(sorted(known)) or "none yet"
@@ -103,21 +105,44 @@ class Store:
                 f"no runs of '{name}' are recorded in {without_password(self.uri)}"
                 f"{nearest(name, known) or '.'} Recorded: {listed}"
             )
-        return _active(found)
+        return found
 
-    def save_view(self, experiment_id: str, fields: Sequence[str]) -> None:
-        """Save how the linked page shows the runs: these fields and the accuracies, best first.
+    def lookup(self, name: str) -> str | None:
+        """The id of the MLflow experiment of that name, or None if there is none."""
+        found = self._client.get_experiment_by_name(name)
+        return None if found is None else _active(found)
+
+    def find_run(self, experiment_id: str, tags: Mapping[str, str]) -> RunRecord | None:
+        """The newest active run that has these tags, or None."""
+        runs = self.runs(experiment_id)
+        return next((run for run in runs if tags.items() <= run.tags.items()), None)
+
+    def save_view(
+        self,
+        experiment_id: str,
+        fields: Sequence[str],
+        tags: Sequence[str] = (),
+        metrics: Sequence[str] = ("val_accuracy", "test_accuracy"),
+    ) -> None:
+        """Save how the linked page shows the runs: best first by the first of the metrics.
 
         MLflow's page shows no parameter and no metric until the user picks them. Its own saved
         views are experiment tags of this form.
+
+        Args:
+            experiment_id: whose page it is.
+            fields: parameters that are shown, and the seed.
+            tags: tags that are shown.
+            metrics: metrics that are shown.
         """
         view = {
             "selectedColumns": [
                 "attributes.`Duration`",
+                *(f"tags.`{name}`" for name in tags),
                 *(f"params.`{name}`" for name in (*fields, "seed")),
-                *(f"metrics.`{name}`" for name in ("val_accuracy", "test_accuracy")),
+                *(f"metrics.`{name}`" for name in metrics),
             ],
-            "orderByKey": "metrics.`val_accuracy`",
+            "orderByKey": f"metrics.`{metrics[0]}`",
             "orderByAsc": False,
         }
         tag = f"mlflow.sharedViewState.{_VIEW}"
@@ -180,6 +205,8 @@ class Store:
         tags = {"reason": reason[:5_000]} if reason else {}
         if run.epochs_done:
             tags["epochs_done"] = str(run.epochs_done)
+        if run.failed_by_itself:
+            tags["failed_by_itself"] = "true"
         run.tag(tags)
         self._client.set_terminated(run.id, status)
 
@@ -188,6 +215,21 @@ class Store:
             return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
         except MlflowException:  # the store was emptied, or is another one
             return False
+
+    def answers(self, run_id: str) -> np.ndarray:
+        """The predicted digits of the test images that a run recorded: (n,) uint8.
+
+        Raises:
+            TrackingError: the run has none: it did not finish, or is older than this record.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                path = self._client.download_artifacts(run_id, _ANSWERS, folder)
+            except (MlflowException, OSError):
+                raise TrackingError(
+                    f"run {run_id} has no {_ANSWERS} among its artifacts; expected a finished run"
+                ) from None
+            return np.asarray(np.load(path, allow_pickle=False))
 
     def runs(self, experiment_id: str) -> list[RunRecord]:
         """All active runs of an experiment, the newest first."""
@@ -236,6 +278,7 @@ class Store:
 
 
 _VIEW = "mnist_lab"
+_ANSWERS = "test_answers.npy"
 _LOCAL_PAGES = "http://127.0.0.1:5000"
 
 
@@ -248,12 +291,17 @@ class Run:
     id: str
     status: str = "FINISHED"
     reason: str = ""
+    failed_by_itself: bool = False
     epochs_done: int = 0
+    train_seconds: float = 0.0
     _began: float = field(default_factory=time.perf_counter)
 
     def fail(self, reason: str) -> None:
-        """Let the run end FAILED with this reason, once it is closed."""
-        self.status, self.reason = "FAILED", reason
+        """Let the run end FAILED with this reason, once it is closed.
+
+        It is then known to have failed by itself, as it would again, and not by an accident.
+        """
+        self.status, self.reason, self.failed_by_itself = "FAILED", reason, True
 
     def log_start(
         self, config: RunConfig, seed: int, threads: int, data: Digits, parameters: int
@@ -261,9 +309,14 @@ class Run:
         """What is known before the first epoch: configuration, seed, machine, code and data."""
         _prepare_for_models()
         git = provenance.git_state()
-        hidden = "-".join(map(str, config.hidden)) or "none"
-        params = {**config.model_dump(), "hidden": hidden, "seed": seed, "parameters": parameters}
-        tags = {**provenance.environment(), "threads": str(threads), "data_sha256": data.sha256}
+        params = {**config.params(), "seed": str(seed), "parameters": str(parameters)}
+        tags = {
+            **provenance.environment(),
+            "threads": str(threads),
+            "data_sha256": data.sha256,
+            "config_digest": config.digest(),
+            "code_digest": provenance.code_digest(),
+        }
         if git.commit:
             tags |= {
                 "git_commit": git.commit,
@@ -272,7 +325,7 @@ class Run:
             }
         self._client.log_batch(
             self.id,
-            params=[Param(key, str(value)) for key, value in params.items()],
+            params=[Param(key, value) for key, value in params.items()],
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
         shapes = {"train": data.train_images.shape, "test": data.test_images.shape}
@@ -303,15 +356,33 @@ class Run:
             del values["val_loss"], values["val_accuracy"]
         self._log_metrics(values, epoch.number)
         self.epochs_done = epoch.number
+        self.train_seconds += epoch.seconds
 
-    def log_result(self, test_loss: float, test_accuracy: float, model: keras.Model) -> None:
-        """The final metrics at the last epoch's step, and the model as `model`."""
+    def log_result(
+        self,
+        test_loss: float,
+        test_accuracy: float,
+        model: keras.Model,
+        answers: np.ndarray | None = None,
+    ) -> None:
+        """The final metrics at the last epoch's step, the model, and its answers.
+
+        Args:
+            test_loss: on all test images.
+            test_accuracy: likewise.
+            model: logged as `model`.
+            answers: (n,) uint8, the model's digit for each test image, as test_answers.npy.
+        """
         info = self._log_model(model)
+        if answers is not None:
+            with self._artifact(_ANSWERS) as path:
+                np.save(path, answers.astype(np.uint8))
         self._client.set_tag(self.id, "model_uri", info)
         self._log_metrics(
             {
                 "test_loss": test_loss,
                 "test_accuracy": test_accuracy,
+                "train_seconds": self.train_seconds,
                 "duration": time.perf_counter() - self._began,
             },
             self.epochs_done,
@@ -328,9 +399,19 @@ class Run:
 
     def log_text(self, name: str, text: str) -> None:
         """A small text file among the run's artifacts."""
+        with self._artifact(name) as path:
+            path.write_text(text, encoding="utf-8")
+
+    def log_folder(self, folder: Path, name: str) -> None:
+        """The files of a folder as the folder `name` of the run's artifacts."""
+        self._client.log_artifacts(self.id, str(folder), name)
+
+    @contextmanager
+    def _artifact(self, name: str) -> Iterator[Path]:
+        """A path to write a file to that becomes an artifact of the run."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / name
-            path.write_text(text, encoding="utf-8")
+            yield path
             self._client.log_artifact(self.id, str(path))
 
     def _log_metrics(self, values: Mapping[str, float], step: int) -> None:

@@ -1,0 +1,52 @@
+"""Progress on a terminal: a bar of runs with the time left, and one of the present run's epochs."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:  # for the type alone: what is drawn comes from whoever trains
+    from mnist_lab.training import Epoch
+
+
+class Progress:
+    """The two bars; in a pipe nothing is drawn.
+
+    Args:
+        what: names what is counted: "trials".
+        total: how many there will be.
+        done: how many there are already.
+    """
+
+    def __init__(self, what: str, total: int, done: int = 0) -> None:
+        self._runs = tqdm(total=total, initial=done, desc=what, disable=None)
+        self._epochs = tqdm(total=0, desc="epochs", leave=False, disable=None, position=1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._epochs.close()
+        self._runs.close()
+
+    def begin(self, epochs: int) -> None:
+        """A run of so many epochs begins."""
+        self._epochs.reset(total=epochs)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch of the present run is done."""
+        measured = {"loss": epoch.loss, "val_accuracy": epoch.val_accuracy}
+        shown = {key: f"{value:.4f}" for key, value in measured.items() if value == value}
+        self._epochs.set_postfix(shown, refresh=False)
+        self._epochs.update()
+
+    def end(self, runs: int = 1) -> None:
+        """So many runs are done."""
+        self._runs.update(runs)

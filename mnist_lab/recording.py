@@ -1,0 +1,62 @@
+"""One training under one MLflow run: what a trial of a study and a run of an experiment share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from mnist_lab.backend import tf
+from mnist_lab.config import RunConfig
+from mnist_lab.data import Dataset
+from mnist_lab.progress import Progress
+from mnist_lab.tracking import Run
+from mnist_lab.training import Epoch, threads, train
+
+
+def record(
+    config: RunConfig,
+    data: Dataset,
+    seed: int,
+    run: Run,
+    progress: Progress,
+    stop: Callable[[Epoch], bool] = lambda epoch: False,
+) -> None:
+    """Train and record; a training that breaks down ends its run as failed, with the reason.
+
+    Args:
+        config: what to train.
+        data: the digits.
+        seed: of the training.
+        run: where it is recorded, open and empty; `run.status` tells how it went.
+        progress: is told of every epoch.
+        stop: is asked after every epoch but those that broke down; True makes it the last.
+    """
+    try:
+        training = train(config, data, seed=seed)
+        run.log_start(config, seed, threads(), data, training.parameters)
+        progress.begin(config.epochs)
+        for epoch in training:
+            run.log_epoch(epoch)
+            progress.epoch(epoch)
+            if broken := _broken(epoch, held_out=config.validation_size > 0):
+                run.fail(broken)
+                return
+            if stop(epoch):
+                break
+        test_loss, test_accuracy = training.test()
+        # The last update is seen by no training loss: where nothing is held out, here is where
+        # it shows that it broke the weights.
+        if config.validation_size == 0 and not math.isfinite(test_loss):
+            run.fail(f"test_loss {test_loss} after epoch {run.epochs_done}")
+            return
+        answers = training.answers(data.test)
+        run.log_result(test_loss, test_accuracy, training.model(), answers)
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        run.fail(f"out of memory: {error}")
+
+
+def _broken(epoch: Epoch, held_out: bool) -> str:
+    """What is no longer a number in an epoch, or an empty text."""
+    losses = {"loss": epoch.loss} | ({"val_loss": epoch.val_loss} if held_out else {})
+    wrong = [f"{key} {loss}" for key, loss in losses.items() if not math.isfinite(loss)]
+    return f"{', '.join(wrong)} in epoch {epoch.number}" if wrong else ""
