@@ -7,6 +7,7 @@ from importlib import import_module
 import click
 
 VERBS = {
+    "experiment": "Answer a question: run experiments/NAME.toml.",
     "study": "Search hyperparameters: run studies/NAME.toml.",
     "compare": "Show the recorded runs of NAME as a table.",
 }

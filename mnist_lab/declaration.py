@@ -82,17 +82,24 @@ def _key_at(text: str, message: str) -> str:
 
 def _line_of(text: str, key: str) -> str:
     """The line of a dotted key, or of the section it would be in, as text ":LINE"."""
-    parts = key.split(".")
     section, found = "", None
     for number, line in enumerate(text.splitlines(), start=1):
         stripped = line.strip()
         if header := re.match(r"\[+\s*([^\]]+?)\s*\]+", stripped):
-            section = header[1]
-            if section.split(".") == parts[: section.count(".") + 1]:
+            section = _bare(header[1])
+            if _leads_to(section, key):
                 found = found or number
             continue
-        name = stripped.partition("=")[0].strip().strip("\"'")
-        full = f"{section}.{name}" if section else name
-        if name and full.split(".") == parts[: full.count(".") + 1]:
+        name = _bare(stripped.partition("=")[0].strip())
+        if name and _leads_to(f"{section}.{name}" if section else name, key):
             return f":{number}"
     return f":{found}" if found else ""
+
+
+def _bare(key: str) -> str:
+    """A dotted key without the quotes around its parts."""
+    return re.sub(r"""["']|\s*(\.)\s*""", r"\1", key)
+
+
+def _leads_to(part: str, key: str) -> bool:
+    return key == part or key.startswith(f"{part}.")

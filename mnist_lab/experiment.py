@@ -1,0 +1,133 @@
+"""Answer a question: `python -m mnist_lab.experiment NAME` runs experiments/NAME.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mnist_lab.command import command
+
+if TYPE_CHECKING:
+    from mnist_lab.data import Dataset
+    from mnist_lab.question import ExperimentDeclaration
+    from mnist_lab.runner import Outcome
+    from mnist_lab.standing import Choice
+
+FOLDER = Path("experiments")
+SEEDS = "seeds.csv"  # the committed results of many seeds of the baseline
+
+
+@click.command(
+    epilog="NAME is the stem of a file in experiments/, or the path of a .toml file. What is on "
+    "record is not trained again: run the command again to do what is missing, also after seeds "
+    "or variants were added to the file."
+)
+@click.argument("name")
+@click.option(
+    "--data",
+    "data_path",
+    metavar="PATH",
+    help="An .npz or a folder of IDX files in MNIST's form, instead of MNIST.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the results there as CSV, a row a run.",
+)
+@click.option(
+    "--power",
+    type=click.FloatRange(0, 10_000, min_open=True),
+    metavar="IMAGES",
+    help="Train nothing; say how many seeds a difference of so many test images of 10,000 needs.",
+)
+@command
+def main(name: str, data_path: str | None, output: Path | None, power: float | None) -> None:
+    """Run the experiment NAME: every variant with every seed, ending in a verdict."""
+    from mnist_lab.declaration import find, read
+    from mnist_lab.files import check_folder, replace
+    from mnist_lab.question import ExperimentDeclaration
+
+    path = find(name, FOLDER, "experiment")
+    declaration = read(path, ExperimentDeclaration)
+    if output is not None:
+        check_folder(output, "--output")
+
+    from mnist_lab.data import load_data, load_mnist
+
+    data = load_mnist() if data_path is None else load_data(data_path)
+    # Other data make another experiment, filed under the same name in MLflow.
+    experiment = path.stem + (f" data={data.name}" if data_path is not None else "")
+    if power is not None:
+        click.echo(_power(declaration, path.stem, experiment, data, power))
+        return
+
+    from mnist_lab.tracking import open_store
+
+    store = open_store()  # before TensorFlow, which takes longer to import than this to fail
+
+    from mnist_lab.runner import run_experiment
+
+    again = f"python -m mnist_lab.experiment {name}"
+    again += f" --data {data_path}" if data_path is not None else ""
+    again += f" --output {output}" if output is not None else ""
+    try:
+        outcome = run_experiment(declaration, path.stem, experiment, data, store)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"the finished runs are kept; go on with\n  {again}") from None
+    _report(declaration, experiment, outcome)
+    if output is not None:
+        from mnist_lab.verdict import results
+
+        replace(output, results(outcome.runs, outcome.asked).to_csv(index=False), "--output")
+    click.echo(f"\nAll runs as a table:  python -m mnist_lab.compare {path.stem}")
+    click.echo(f"All runs in MLflow:   mlflow ui, then open\n  {store.link(outcome.experiment_id)}")
+
+
+def _report(declaration: ExperimentDeclaration, experiment: str, outcome: Outcome) -> None:
+    """The verdict, what it rests on, and what it leaves out."""
+    from mnist_lab.verdict import report
+
+    standing, runs = outcome.standing, outcome.runs
+    click.echo(f"{experiment}: {len(runs)} runs, of which {outcome.trained} were trained now\n")
+    click.echo(report(runs, outcome.asked))
+    if tuned := [name for name in declaration.variants if declaration.is_tuned(name)]:
+        click.echo(
+            f"\nTuned by val_accuracy on the last {declaration.tuning_validation_size:,} training "
+            f"images, with seeds of their own ({', '.join(map(str, declaration.tuning_seeds))}):"
+        )
+        for name in tuned:
+            click.echo(f"  {name}: {_told(outcome.choices[name])}")
+    for reason, count in standing.not_counted().items():
+        click.echo(f"\n{count} more on record of this experiment, not counted: {reason}")
+
+
+def _told(choice: Choice) -> str:
+    text = f"{choice.candidate} (val_accuracy {choice.val_accuracy:.4f})"
+    for key in choice.at_edge:
+        text += f"; {key} lies at the edge of its candidates: a better one may lie outside"
+    for failed in choice.failed:
+        text += f"; {failed} failed"
+    return text
+
+
+def _power(
+    declaration: ExperimentDeclaration, name: str, experiment: str, data: Dataset, images: float
+) -> str:
+    from mnist_lab.connection import TrackingError
+    from mnist_lab.planning import power_report
+    from mnist_lab.runner import standing_of
+    from mnist_lab.tables import no_runs
+    from mnist_lab.tracking import open_store
+
+    try:
+        recorded = standing_of(declaration, name, experiment, data, open_store(create=False)).judged
+    except TrackingError:  # nothing is on record yet; to plan, no store is needed
+        recorded = no_runs()
+    return power_report(declaration, images, recorded, FOLDER / "results" / SEEDS, data.sha256)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Before an experiment: how many seeds a difference needs, by the spread that is on record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from mnist_lab.comparison import (
+    IMAGES,
+    LEVEL,
+    ComparisonError,
+    detectable_difference,
+    paired_sd,
+    power_table,
+)
+from mnist_lab.config import UserError
+from mnist_lab.question import ExperimentDeclaration
+
+
+def power_report(
+    declaration: ExperimentDeclaration,
+    images: float,
+    recorded: pd.DataFrame,
+    results: Path,
+    data_sha256: str,
+) -> str:
+    """How many seeds a difference needs, and what the declared ones can show, in words.
+
+    Args:
+        declaration: whose number of variants and seeds count.
+        images: the difference, in test images of 10,000, > 0.
+        recorded: runs of this experiment's verdict; their spread is taken where there is one.
+        results: the committed results of many seeds of the baseline, taken otherwise.
+        data_sha256: of the data; results of other data tell nothing.
+
+    Raises:
+        UserError: there is nothing to compare, or no spread on record.
+    """
+    comparisons = len(declaration.variants) - 1
+    if comparisons < 1:
+        raise UserError("--power: the experiment has one variant; there is nothing to compare")
+    sd, source = _spread(declaration, recorded, results, data_sha256)
+    table = power_table([images / IMAGES], sd, comparisons)
+    n = len(declaration.seeds)
+    shown = IMAGES * detectable_difference(sd, n, LEVEL / comparisons)
+    return (
+        f"A difference of {images:g} test images of 10,000 needs {table['seeds'].iloc[0]} seeds.\n"
+        f"The {n} seeds declared show one of {shown:.1f} images.\n\n"
+        f"{table.attrs['method']}\nSpread from {source}."
+    )
+
+
+def _spread(
+    declaration: ExperimentDeclaration, recorded: pd.DataFrame, results: Path, data_sha256: str
+) -> tuple[float, str]:
+    """The standard deviation of a paired difference, and where it is from."""
+    finished = recorded[recorded["status"] == "FINISHED"].drop_duplicates(["variant", "seed"])
+    try:
+        sd = paired_sd(finished, "variant", declaration.baseline)
+        return sd, f"the {len(finished)} recorded runs of this experiment"
+    except ComparisonError:  # fewer than two runs of its baseline
+        pass
+    if results.is_file():
+        seeds = pd.read_csv(results, comment="#")
+        seeds = seeds[(seeds["stage"] == "verdict") & (seeds["data_sha256"] == data_sha256)]
+        if len(seeds) > 1:
+            return paired_sd(seeds, "variant", seeds["variant"].iloc[0]), (
+                f"the {len(seeds)} runs of {results}, as if pairs shared nothing but a number"
+            )
+    raise UserError(
+        "--power: no spread is on record: this experiment has not two runs of its baseline yet, "
+        f"and {results} has no two on this data; make it with\n"
+        f"  python -m mnist_lab.experiment {results.stem} --output {results}"
+    )

@@ -1,0 +1,256 @@
+"""Runs an experiment: variants x seeds become runs on record; only what is missing is trained."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mnist_lab import provenance
+from mnist_lab.comparison import IMAGES, ComparisonError
+from mnist_lab.config import RunConfig, UserError
+from mnist_lab.data import Dataset
+from mnist_lab.progress import Progress
+from mnist_lab.question import ExperimentDeclaration
+from mnist_lab.sqlite_store import RunRecord
+from mnist_lab.standing import Cell, Choice, Standing, edited
+from mnist_lab.tables import no_runs, runs
+from mnist_lab.tracking import Run, Store
+from mnist_lab.verdict import Asked, judge, results
+
+
+class ExperimentError(UserError):
+    """An experiment that cannot be run as asked."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment has come to.
+
+    Attributes:
+        experiment_id: its MLflow experiment.
+        asked: what is on record as asked.
+        standing: how it stood at the end.
+        runs: the runs that count, of the verdict and of tuning.
+        choices: what each variant was tuned to.
+        trained: how many runs were trained by this call.
+    """
+
+    experiment_id: str
+    asked: Asked
+    standing: Standing
+    runs: pd.DataFrame
+    choices: dict[str, Choice]
+    trained: int
+
+
+def check_not_edited(standing: Standing, experiment: str, store: Store, experiment_id: str) -> None:
+    """Refuse to judge runs of one variant that were trained in two different ways.
+
+    Raises:
+        ExperimentError: names each variant and each field that differs.
+    """
+    changes = edited(standing, store.runs(experiment_id))
+    if not changes:
+        return
+    lines = [
+        f"\n  variants.{variant}: {key}: recorded {was}, now {now}"
+        for variant, differences in changes.items()
+        for key, was, now in differences or [("its configuration", "another", "this")]
+    ]
+    raise ExperimentError(
+        f"the experiment '{experiment}' has runs of other settings than its file declares now, "
+        f"and they cannot be judged together:{''.join(lines)}\nUndo the change, or keep both: give "
+        "the changed variant another name, or the changed file. The recorded runs are untouched"
+    )
+
+
+def run_experiment(
+    declaration: ExperimentDeclaration, name: str, experiment: str, data: Dataset, store: Store
+) -> Outcome:
+    """Train what is missing: first what tunes the variants, then what the verdict rests on.
+
+    Args:
+        declaration: what is asked.
+        name: of the MLflow experiment.
+        experiment: of this experiment: `name`, and what the command line changed.
+        data: the digits.
+        store: where runs are recorded.
+
+    Raises:
+        ExperimentError: it was edited after some of its runs, or no candidate of a variant can
+            be trained.
+        KeyboardInterrupt: after the present run has ended as KILLED.
+    """
+    work = _Experiment(declaration, name, experiment, data, store)
+    return work.run()
+
+
+class _Experiment:
+    """One call of the command."""
+
+    def __init__(
+        self,
+        declaration: ExperimentDeclaration,
+        name: str,
+        experiment: str,
+        data: Dataset,
+        store: Store,
+    ) -> None:
+        self._declaration = declaration
+        self._name = name
+        self._experiment = experiment
+        self._data = data
+        self._store = store
+        self._trained = 0
+        self._earlier: RunRecord | None = None
+
+    def run(self) -> Outcome:
+        self._check_data()
+        if (recorded := self._store.lookup(self._name)) is not None:
+            check_not_edited(self._standing(), self._experiment, self._store, recorded)
+        experiment_id = self._store.experiment(self._name)
+        self._store.save_view(
+            experiment_id, self._varied(), ("variant", "stage"), ("test_accuracy", "val_accuracy")
+        )
+        tags = {
+            "kind": "experiment",
+            "experiment": self._experiment,
+            "code_digest": provenance.code_digest(),
+            "data_sha256": self._data.sha256,
+        }
+        self._earlier = self._store.find_run(experiment_id, tags)
+        with self._store.run(
+            experiment_id,
+            self._experiment,
+            tags=tags,
+            resume=None if self._earlier is None else self._earlier.run_id,
+        ) as parent:
+            parent.log_text("experiment.json", self._declaration.model_dump_json(indent=2))
+            choices = self._train_all(experiment_id, parent)
+            standing, asked = self._standing(), self._asked(choices)
+            counted = standing.counted()
+            if self._trained or not self._is_told(asked):
+                self._tell(parent, counted, asked)
+        return Outcome(experiment_id, asked, standing, counted, choices, self._trained)
+
+    def _is_told(self, asked: Asked) -> bool:
+        """Whether an earlier call came to its end with the same question."""
+        earlier = self._earlier
+        return (
+            earlier is not None
+            and earlier.status == "FINISHED"
+            and asked.tags().items() <= earlier.tags.items()
+        )
+
+    def _tell(self, parent: Run, counted: pd.DataFrame, asked: Asked) -> None:
+        """The results, the verdict and the figures as files of the parent run."""
+        # Only what has something to draw pays for the import of matplotlib.
+        from mnist_lab import figures, pictures
+
+        parent.log_text("results.csv", results(counted, asked).to_csv(index=False))
+        with contextlib.suppress(ComparisonError):  # the report says why there is none
+            parent.log_text("verdict.csv", judge(counted, asked).to_csv(index=False))
+        drawn = pictures.of_experiment(counted, self._name, asked, self._store, self._data)
+        with tempfile.TemporaryDirectory() as folder:
+            figures.save_all(drawn, Path(folder))
+            parent.log_folder(Path(folder), "figures")
+
+    def _check_data(self) -> None:
+        """Say before anything is written that a variant leaves no image to train on."""
+        for variant in self._declaration.variants:
+            for candidate in self._declaration.candidates(variant):
+                self._data.split(candidate.config.validation_size)
+            if self._declaration.is_tuned(variant):
+                self._data.split(self._declaration.tuning_validation_size)
+
+    def _standing(self) -> Standing:
+        return standing_of(self._declaration, self._name, self._experiment, self._data, self._store)
+
+    def _train_all(self, experiment_id: str, parent: Run) -> dict[str, Choice]:
+        """Tune, choose, and train for the verdict; what was chosen."""
+        standing = self._standing()
+        tuning = standing.tuning_cells()
+        verdict = len(self._declaration.seeds) * len(self._declaration.variants)
+        missing = standing.missing(tuning)
+        with Progress("runs", len(tuning) + verdict, len(tuning) - len(missing)) as progress:
+            self._train(missing, experiment_id, parent, progress)
+            standing = self._standing()
+            choices = {name: self._choice(standing, name) for name in self._declaration.variants}
+            parent.tag(self._asked(choices).tags())
+            missing = standing.missing(standing.verdict_cells())
+            progress.end(verdict - len(missing))
+            self._train(missing, experiment_id, parent, progress)
+        return choices
+
+    def _train(
+        self, cells: list[Cell], experiment_id: str, parent: Run, progress: Progress
+    ) -> None:
+        if not cells:
+            return
+        # TensorFlow takes seconds to import: an experiment that is done needs none of it.
+        from mnist_lab.recording import record
+
+        for cell in cells:
+            tags = {
+                "kind": "training",
+                "experiment": self._experiment,
+                "stage": cell.stage,
+                "variant": cell.variant,
+            }
+            if cell.candidate.tuned:
+                tags["tuned"] = str(cell.candidate)
+                tags["tuned_by"] = json.dumps(self._declaration.tuned_by(cell.variant))
+            with self._store.run(experiment_id, cell.name, tags=tags, parent=parent.id) as run:
+                record(cell.config, self._data, cell.seed, run, progress)
+            self._trained += 1
+            progress.end()
+
+    def _choice(self, standing: Standing, variant: str) -> Choice:
+        try:
+            return standing.choice(variant)
+        except LookupError:
+            raise ExperimentError(
+                f"variants.{variant}: no candidate can be chosen, since a training of each failed; "
+                f"see their reasons with `python -m mnist_lab.compare {self._name}`, and give it "
+                f"other candidates: tune.{next(iter(self._declaration.grid(variant)))} = [...]"
+            ) from None
+
+    def _asked(self, choices: dict[str, Choice]) -> Asked:
+        declaration = self._declaration
+        margin = None if declaration.margin is None else declaration.margin / IMAGES
+        first = {} if self._earlier is None else self._earlier.tags
+        return Asked(
+            experiment=self._experiment,
+            title=declaration.title,
+            question=declaration.question,
+            claim=declaration.claim,
+            baseline=declaration.baseline,
+            margin=margin,
+            first_margin=json.loads(first.get("first_margin", json.dumps(margin))),
+            configs={name: choice.candidate.config.digest() for name, choice in choices.items()},
+            seeds=declaration.seeds,
+            code_digest=provenance.code_digest(),
+            data_sha256=self._data.sha256,
+        )
+
+    def _varied(self) -> list[str]:
+        """The fields in which the variants differ."""
+        params = [
+            candidate.config.params()
+            for variant in self._declaration.variants
+            for candidate in self._declaration.candidates(variant)
+        ]
+        return [key for key in RunConfig.model_fields if len({p.get(key) for p in params}) > 1]
+
+
+def standing_of(
+    declaration: ExperimentDeclaration, name: str, experiment: str, data: Dataset, store: Store
+) -> Standing:
+    """An experiment's standing by what is on record now."""
+    recorded = runs(name, store) if store.lookup(name) is not None else no_runs()
+    return Standing(declaration, recorded, experiment, provenance.code_digest(), data.sha256)

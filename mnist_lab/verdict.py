@@ -1,0 +1,251 @@
+"""The verdict of an experiment: which runs it rests on, and how it is put for a reader."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from mnist_lab.comparison import IMAGES, MARGIN, ComparisonError, compare
+from mnist_lab.sqlite_store import RunRecord
+
+Row = dict[Hashable, Any]
+
+# A row a run: what a reader of the committed results needs, and nothing that differs between two
+# machines that recorded the same.
+_RESULTS = (
+    *("variant", "seed", "stage", "tuned", "status", "test_accuracy", "test_loss", "val_accuracy"),
+    *("val_loss", "accuracy", "loss", "epochs_done", "parameters", "train_seconds", "threads"),
+    *("config_digest", "code_digest", "git_commit", "git_dirty", "data_sha256", "reason"),
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an experiment asks, as it is put on record with its parent run.
+
+    Attributes:
+        experiment: its name, by which its runs are tagged.
+        title: one line for the reader.
+        question: what is asked.
+        claim: what was expected.
+        baseline: the variant that the others are compared with.
+        margin: of equivalence, in accuracy, or None for the comparison's own.
+        first_margin: what it was when the first of the runs were recorded.
+        configs: the digest of each variant's configuration; the variants in their order.
+        seeds: of every variant.
+        code_digest: of the code that trains.
+        data_sha256: of the data.
+    """
+
+    experiment: str
+    title: str
+    question: str
+    claim: str
+    baseline: str
+    margin: float | None
+    first_margin: float | None
+    configs: dict[str, str]
+    seeds: tuple[int, ...]
+    code_digest: str
+    data_sha256: str
+
+    def tags(self) -> dict[str, str]:
+        """As tags of a run; `from_tags` gives an equal object back."""
+        return {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in vars(self).items()
+        }
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str]) -> Asked:
+        """Read what `tags` gave.
+
+        Raises:
+            KeyError: the experiment has not come as far as its verdict.
+        """
+        return cls(
+            experiment=tags["experiment"],
+            title=tags["title"],
+            question=tags["question"],
+            claim=tags["claim"],
+            baseline=tags["baseline"],
+            margin=json.loads(tags["margin"]),
+            first_margin=json.loads(tags["first_margin"]),
+            configs=json.loads(tags["configs"]),
+            seeds=tuple(json.loads(tags["seeds"])),
+            code_digest=tags["code_digest"],
+            data_sha256=tags["data_sha256"],
+        )
+
+
+def recorded_questions(records: Iterable[RunRecord]) -> list[Asked]:
+    """What the experiments among some runs ask, each as its newest parent run has it.
+
+    Args:
+        records: all runs of an MLflow experiment, the newest first.
+    """
+    parents = [record for record in records if record.tags.get("kind") == "experiment"]
+    asked = [Asked.from_tags(parent.tags) for parent in parents if "configs" in parent.tags]
+    newest: dict[str, Asked] = {}
+    for question in asked:
+        newest.setdefault(question.experiment, question)
+    return list(newest.values())
+
+
+def judged_runs(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
+    """The runs that a verdict rests on, by variant and seed in the order asked for.
+
+    Args:
+        runs: as from `mnist_lab.runs`.
+        asked: what is asked.
+
+    Returns:
+        Runs of this experiment, code, data and configurations that finished or failed by
+        themselves; of two with the same seed the first.
+    """
+    failed = (runs["status"] == "FAILED") & runs["failed_by_itself"].fillna(False).astype(bool)
+    chosen = runs[
+        (runs["experiment"] == asked.experiment)
+        & (runs["stage"] == "verdict")
+        & (runs["code_digest"] == asked.code_digest)
+        & (runs["data_sha256"] == asked.data_sha256)
+        & (runs["config_digest"] == runs["variant"].map(asked.configs))
+        & runs["seed"].isin(asked.seeds)
+        & ((runs["status"] == "FINISHED") | failed)
+    ]
+    return _ordered(chosen.drop_duplicates(["variant", "seed"]), asked)
+
+
+def _ordered(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
+    """By variant and seed as asked for; runs of tuning after those of the verdict."""
+    variants = {variant: place for place, variant in enumerate(asked.configs)}
+    seeds = {seed: place for place, seed in enumerate(asked.seeds)}
+    places = pd.DataFrame(
+        {
+            "variant": runs["variant"].map(variants),
+            "stage": runs["stage"] != "verdict",
+            "asked": runs["seed"].map(seeds).fillna(len(seeds)),
+            "tuned": runs["tuned"].fillna(""),
+            "seed": runs["seed"],
+        }
+    )
+    order = places.sort_values(list(places.columns), kind="stable").index
+    return runs.loc[order].reset_index(drop=True)
+
+
+def judge(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
+    """`mnist_lab.compare` of the runs that a verdict rests on, the baseline first.
+
+    Raises:
+        ComparisonError: fewer than two runs of the baseline count.
+    """
+    return compare(
+        judged_runs(runs, asked), by="variant", baseline=asked.baseline, margin=asked.margin
+    )
+
+
+def results(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
+    """The table that is committed with an experiment: a row a run, the same for the same runs.
+
+    Args:
+        runs: those that count, of the verdict and of tuning.
+        asked: what is asked.
+    """
+    return _ordered(runs, asked)[list(_RESULTS)]
+
+
+def report(runs: pd.DataFrame, asked: Asked) -> str:
+    """The answer in full: question, claim, verdicts, the method, and what is missing or failed."""
+    heads = {"Title": asked.title, "Question": asked.question, "Claim": asked.claim}
+    parts = ["\n".join(f"{head + ':':10}{text}" for head, text in heads.items() if text)]
+    judged = judged_runs(runs, asked)
+    try:
+        table = judge(runs, asked)
+        parts += [readable_verdict(table), textwrap.fill(table.attrs["method"], 100)]
+    except ComparisonError as error:
+        parts.append(f"No verdict: {error}")
+    if asked.margin != asked.first_margin:
+        parts.append(
+            f"The margin of equivalence was {_margin(asked.first_margin)} when the first of these "
+            f"runs were recorded, and is {_margin(asked.margin)} now: it was not stated beforehand."
+        )
+    parts.append(_left_out(judged, asked))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _margin(margin: float | None) -> str:
+    return f"{IMAGES * (MARGIN if margin is None else margin):g} images"
+
+
+def _left_out(judged: pd.DataFrame, asked: Asked) -> str:
+    """Each failed and each missing run, or an empty text."""
+    lines = [
+        f"  {run['variant']} seed {run['seed']}: failed: {run['reason']}"
+        for _, run in judged[judged["status"] == "FAILED"].iterrows()
+    ]
+    there = set(zip(judged["variant"], judged["seed"], strict=True))
+    lines += [
+        f"  {variant} seed {seed}: missing"
+        for variant in asked.configs
+        for seed in asked.seeds
+        if (variant, seed) not in there
+    ]
+    return (
+        "\n".join(["Failed and missing runs, which no number above contains:", *lines])
+        if lines
+        else ""
+    )
+
+
+def readable_verdict(table: pd.DataFrame) -> str:
+    """A table of verdicts as aligned text, effects in test images of 10,000."""
+    inconclusive = (table["verdict"] == "inconclusive").any()
+    several = len(table) > 1
+    rows = []
+    for row in table.to_dict("records"):
+        compared = row["verdict"] != "baseline"
+        cells = [row["variant"], _count(row), _mean(row)]
+        if several:
+            cells += [_images(row), _number(row["p_holm"], ".2g"), row["verdict"]]
+        if inconclusive:
+            shown = compared and row["verdict"] == "inconclusive"
+            cells.append(_number(IMAGES * row["detectable"], ".1f") if shown else "")
+        rows.append(cells)
+    headers = ["variant", "n", "test accuracy (95% interval)"]
+    if several:
+        headers += ["difference in images", "p (Holm)", "verdict"]
+    if inconclusive:
+        headers.append("detectable")
+    text: str = tabulate(
+        rows,
+        headers=headers,
+        disable_numparse=True,
+        colalign=["left", *["right"] * (len(headers) - 1)],
+    )
+    return text
+
+
+def _count(row: Row) -> str:
+    return f"{row['n']}" + (f" ({row['failed']} failed)" if row["failed"] else "")
+
+
+def _mean(row: Row) -> str:
+    half = (row["high"] - row["low"]) / 2
+    mean = _number(row["mean"], ".4f")
+    return f"{mean} ± {half:.4f}" if half == half else mean
+
+
+def _images(row: Row) -> str:
+    center = _number(row["images"], "+.1f")
+    low, high = (IMAGES * row[key] for key in ("difference_low", "difference_high"))
+    return f"{center} ({low:+.1f} to {high:+.1f})" if low == low else center
+
+
+def _number(value: float, form: str) -> str:
+    return "" if value != value else format(value, form)
