@@ -1,28 +1,53 @@
-"""Show the recorded runs of a name as a table: `python -m mnist_lab.compare NAME`."""
+"""Compare recorded runs: `python -m mnist_lab.compare NAME`, or `mnist_lab.compare(runs, …)`.
+
+The module is the command. Called as a function it is `mnist_lab.comparison.compare`.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Sequence
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mnist_lab.command import command
-from mnist_lab.config import RunConfig, UserError
+from mnist_lab.config import UserError
+from mnist_lab.files import check_folder, replace
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mnist_lab.data import Dataset
+    from mnist_lab.tracking import Store
+    from mnist_lab.verdict import Asked
+
 FORMATS = ("table", "csv", "markdown", "json")
 
 
+class _CallableModule(ModuleType):
+    """A module that is a function too.
+
+    Importing `mnist_lab.compare` sets the attribute `compare` of the package to this module, in
+    place of the public function of that name; so the module does what the function does.
+    """
+
+    def __call__(self, runs: pd.DataFrame, *args: Any, **kwargs: Any) -> pd.DataFrame:
+        """`mnist_lab.comparison.compare`."""
+        from mnist_lab.comparison import compare
+
+        return compare(runs, *args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule
+
+
 @click.command(
-    epilog="NAME is the name of a study. table and markdown show the columns that tell the runs "
-    "apart; csv and json have all columns, as mnist_lab.runs(NAME) in Python."
+    epilog="NAME is the name of a study or an experiment. table and markdown show the columns that "
+    "tell the runs apart; csv and json have all columns, as mnist_lab.runs(NAME) in Python. RUN is "
+    "a run's name in the table, or the beginning of its id."
 )
 @click.argument("name")
 @click.option(
@@ -39,78 +64,69 @@ FORMATS = ("table", "csv", "markdown", "json")
     metavar="FILE",
     help="Write the table there instead of to the screen.",
 )
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write the figures there, as PNG.",
+)
+@click.option(
+    "--mcnemar",
+    "pair",
+    nargs=2,
+    metavar="RUN RUN",
+    help="Compare two models image by image instead.",
+)
+@click.option(
+    "--data",
+    "data_path",
+    metavar="PATH",
+    help="What the runs were trained on, if not MNIST: for --figures and --mcnemar.",
+)
 @command
-def main(name: str, form: str, output: Path | None) -> None:
-    """Print the recorded runs of NAME, the highest validation accuracy first."""
+def main(
+    name: str,
+    form: str,
+    output: Path | None,
+    figures: Path | None,
+    pair: tuple[str, str] | None,
+    data_path: str | None,
+) -> None:
+    """Print the recorded runs of NAME: of a study the best first, of an experiment its verdict."""
+    if output is not None:
+        check_folder(output, "--output")
+
+    from mnist_lab.data import load_data, load_mnist
+    from mnist_lab.listing import grouped, sort
     from mnist_lab.tables import runs
     from mnist_lab.tracking import open_store
+    from mnist_lab.verdict import recorded_questions
 
-    if output is not None and not output.parent.is_dir():
-        raise UserError(f"--output: {output}: there is no folder {output.parent}/ to write it in")
     store = open_store(create=False)
-    table = sort(runs(name, store), "val_accuracy")
+    table = runs(name, store)
+    data = load_mnist() if data_path is None else load_data(data_path)
+    if pair is not None:
+        _mcnemar(table, pair, store, data)
+        return
+    questions = recorded_questions(store.runs(store.find_experiment(name)))
+    table = grouped(table) if questions else sort(table, "val_accuracy")
     text = _written(table, form)
     if output is None:
         click.echo(text)
     else:
-        _replace(output, text + "\n")
+        replace(output, text + "\n", "--output")
+    if form == "table":
+        _show_verdicts(table, questions)
+    if figures is not None:
+        _draw(figures, table, name, questions, store, data)
     if form == "table":
         click.echo(f"\n{len(table)} runs. In MLflow: mlflow ui, then open")
         click.echo(f"  {store.link(store.find_experiment(name))}")
 
 
-def sort(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Runs from the best to the worst by a validation metric; those without it come last."""
-    return table.sort_values(
-        metric, ascending=metric.endswith("loss"), na_position="last", kind="stable"
-    ).reset_index(drop=True)
-
-
-def readable(table: pd.DataFrame, keep: Sequence[str] = (), form: str = "simple") -> str:
-    """The columns that tell runs apart, as aligned text, or as markdown (`form="pipe"`)."""
-    from tabulate import tabulate
-
-    varied = [
-        column
-        for column in (*RunConfig.model_fields, "seed", "study", "data_sha256")
-        if column in keep or table[column].nunique(dropna=False) > 1
-    ]
-    trials = table["trial"].notna().any()
-    columns = [
-        *(["trial", "state"] if trials else ["name"]),
-        *(["status"] if (table["status"] != "FINISHED").any() else []),
-        *varied,
-        *("val_accuracy", "test_accuracy", "duration"),
-    ]
-    shown = table[columns].rename(columns={"duration": "seconds"})
-    cells = [
-        [
-            "" if value != value or value is None else _cell(column, value)
-            for column, value in zip(shown.columns, row, strict=True)
-        ]
-        for row in shown.astype(object).where(shown.notna(), None).itertuples(index=False)
-    ]
-    text: str = tabulate(
-        cells,
-        headers=list(shown.columns),
-        tablefmt=form,
-        disable_numparse=True,
-        colalign=["right"] * len(shown.columns) if cells else None,
-    )
-    return text
-
-
-def _cell(column: str, value: object) -> str:
-    if column == "seconds":
-        return f"{value:.1f}"
-    if column == "data_sha256":
-        return str(value)[:12]
-    if isinstance(value, float):
-        return f"{value:.4f}" if column.endswith(("accuracy", "loss")) else f"{value:.4g}"
-    return str(value)
-
-
 def _written(table: pd.DataFrame, form: str) -> str:
+    from mnist_lab.listing import readable
+
     if form == "csv":
         return table.to_csv(index=False).rstrip("\n")
     if form == "json":
@@ -119,23 +135,91 @@ def _written(table: pd.DataFrame, form: str) -> str:
     return readable(table, form="pipe" if form == "markdown" else "simple")
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as draft:
-            draft.write(text)
-        os.chmod(draft.name, 0o666 & ~_umask())
-        os.replace(draft.name, path)
-    except OSError as error:
-        raise UserError(f"--output: {path}: cannot be written ({error.strerror})") from None
+def _show_verdicts(table: pd.DataFrame, questions: list[Asked]) -> None:
+    from mnist_lab.verdict import report
+
+    for asked in questions:
+        click.echo(f"\n{asked.experiment}\n\n{report(table, asked)}")
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _draw(
+    folder: Path,
+    table: pd.DataFrame,
+    name: str,
+    questions: list[Asked],
+    store: Store,
+    data: Dataset,
+) -> None:
+    """The figures of each experiment of that name, and of a study's trials."""
+    from mnist_lab import pictures
+    from mnist_lab.figures import save_all
+
+    drawn = {}
+    for asked in questions:
+        digits = data if data.sha256 == asked.data_sha256 else None
+        if digits is None:
+            click.echo(
+                f"{asked.experiment}: trained on other data than {data.name}; without --data PATH "
+                "of the same, there are no figures of digits",
+                err=True,
+            )
+        # Several experiments of one name differ in what follows it: "width data=fashion".
+        place = folder if len(questions) == 1 else folder / asked.experiment
+        drawn[place] = pictures.of_experiment(table, name, asked, store, digits)
+    trials = table[table["trial"].notna()]
+    if len(trials):
+        drawn[folder / "study" if questions else folder] = pictures.of_study(trials, name, store)
+    for place, figures in drawn.items():
+        try:
+            paths = save_all(figures, place)
+        except OSError as error:
+            raise UserError(f"--figures: {place}: cannot be written ({error.strerror})") from None
+        click.echo("\n".join(["", "Figures:", *(f"  {path}" for path in paths)]), err=True)
+
+
+def _mcnemar(table: pd.DataFrame, pair: tuple[str, str], store: Store, data: Dataset) -> None:
+    """Two models' answers beside each other, and whether they differ more than by chance."""
+    from mnist_lab.comparison import IMAGES, mcnemar
+
+    a, b = (_run(table, text, data) for text in pair)
+    found = mcnemar(store.answers(a["run_id"]), store.answers(b["run_id"]), data.test_labels)
+    images = f"images of {len(data.test_labels):,}"
+    scaled = [IMAGES * value for value in (found.difference, found.low, found.high)]
+    click.echo(
+        f"a: {a['name']} ({a['run_id']}), test accuracy {a['test_accuracy']:.4f}\n"
+        f"b: {b['name']} ({b['run_id']}), test accuracy {b['test_accuracy']:.4f}\n\n"
+        f"both right  {found.both_right:>6,} {images}\n"
+        f"only a      {found.only_a:>6,}\n"
+        f"only b      {found.only_b:>6,}\n"
+        f"both wrong  {found.both_wrong:>6,}\n\n"
+        f"b - a: {scaled[0]:+.1f} images of 10,000 (95% interval {scaled[1]:+.1f} to "
+        f"{scaled[2]:+.1f}), p {found.p:.2g} (McNemar, exact)\n"
+        "This is about these two models, not about their variants: other seeds give other models."
+    )
+
+
+def _run(table: pd.DataFrame, text: str, data: Dataset) -> pd.Series[Any]:
+    """The finished run of a name, or of the beginning of an id."""
+    from mnist_lab.config import nearest
+
+    finished = table[table["status"] == "FINISHED"]
+    found = finished[(finished["name"] == text) | finished["run_id"].str.startswith(text)]
+    if len(found) > 1:
+        ids = ", ".join(run_id[:12] for run_id in found["run_id"][:5])
+        raise UserError(f"--mcnemar: '{text}' fits {len(found)} runs; give the id of one: {ids}")
+    if found.empty:
+        names = [str(name) for name in finished["name"]]
+        hint = nearest(text, names) or "."
+        raise UserError(
+            f"--mcnemar: no finished run '{text}'{hint} Expected a run's name in the table of "
+            "`compare`, or the beginning of its id"
+        )
+    run = found.iloc[0]
+    if run["data_sha256"] != data.sha256:
+        raise UserError(
+            f"--mcnemar: '{text}' was trained on other data than {data.name}; give it as --data"
+        )
+    return run
 
 
 if __name__ == "__main__":
