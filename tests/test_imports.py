@@ -30,6 +30,7 @@ ALLOWED = {
         "tracking",
         "verdict",
     },
+    "comparison": {"config"},
     "config": set(),
     "connection": {"config", "sqlite_store"},
     "data": {"config"},
