@@ -938,7 +938,9 @@ def _answers_of_variants(majority: Integers, label: int) -> str:
     """A sign a variant, in blocks of five and lines of ten: its answer, or · where it is right."""
     signs = "".join("·" if answer == label else str(answer) for answer in majority)
     blocks = [signs[i : i + 5] for i in range(0, len(signs), 5)]
-    return "\n".join(" ".join(blocks[i : i + 2]) for i in range(0, len(blocks), 2))
+    lines = [" ".join(blocks[i : i + 2]) for i in range(0, len(blocks), 2)]
+    # Lines are centred: of one length, or a short last one would lose its columns.
+    return "\n".join(line.ljust(len(lines[0])) for line in lines)
 
 
 def _legend_of_signs(names: Sequence[str]) -> str:

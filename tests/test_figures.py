@@ -399,6 +399,14 @@ def test_the_digits_shown_are_those_that_all_runs_get_wrong(mnist: Dataset) -> N
     assert below.texts[2].get_text() == "#20: 9\n00"
 
 
+def test_signs_of_many_variants_stay_in_columns(mnist: Dataset) -> None:
+    images, labels = mnist.test_images[:5], mnist.test_labels[:5].astype(np.int64)
+    answers = {f"v{i}": labels.copy() for i in range(12)}
+    answers["v11"][2] = 8
+    _, below = figures.misclassified(images, labels, answers).axes
+    assert below.texts[0].get_text() == f"#2: {labels[2]}\n····· ·····\n·8         "
+
+
 def test_more_digits_than_cells_and_none_at_all_are_said(mnist: Dataset) -> None:
     images, labels = mnist.test_images[:50], mnist.test_labels[:50].astype(np.int64)
     figure = figures.misclassified(images, labels, {"a": (labels + 1) % 10}, cells=20)
