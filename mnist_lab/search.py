@@ -15,7 +15,7 @@ import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
-from mnist_lab.config import RunConfig, UserError
+from mnist_lab.config import RunConfig, RunFields, UserError
 from mnist_lab.connection import without_password
 from mnist_lab.data import Dataset
 from mnist_lab.progress import Progress
@@ -162,7 +162,11 @@ def _check_same(
         parameters = declaration.baseline_parameters()
         if parameters is not None:
             study.enqueue_trial(parameters, user_attrs={"variant": "baseline"})
-    elif recorded != declared:
+        return
+    # A field that is newer than the study had its default then.
+    defaults = RunFields().model_dump(mode="json")
+    recorded = {**{f"config.{key}": value for key, value in defaults.items()}, **recorded}
+    if recorded != declared:
         pairs = [
             (key, json.dumps(recorded.get(key)), json.dumps(declared.get(key)))
             for key in {**recorded, **declared}
@@ -226,7 +230,7 @@ class _Search:
             self._progress.end()
 
     def _trial(self, trial: optuna.Trial) -> float:
-        config = self._declaration.fixed().replace(**self._suggest(trial))
+        config = self._declaration.configuration(self._suggest(trial))
         tags = {
             "kind": "training",
             "study": self._study_name,
@@ -297,7 +301,7 @@ def _outcome(declaration: StudyDeclaration, study: optuna.Study, experiment_id: 
     if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
         return Outcome(experiment_id, done, None, math.nan, -1)
     best = study.best_trial
-    config = declaration.fixed().replace(**best.params)
+    config = declaration.configuration(best.params)
     return Outcome(experiment_id, done, config, study.best_value, best.number)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
@@ -71,6 +71,12 @@ class StudyDeclaration(Declared):
     def problems(self) -> Iterator[tuple[str, str]]:
         """Searched keys that are no fields, or whose values `RunConfig` refuses."""
         fields = [name for name in RunConfig.model_fields if name != "validation_size"]
+        # One field at a time is varied, for what it may be can depend on the others.
+        firsts = {
+            key: dimension.choices[0] if isinstance(dimension, Choices) else dimension.low
+            for key, dimension in self.search.items()
+            if key in fields
+        }
         for key, dimension in self.search.items():
             place = f"search.{key}"
             if key not in fields:
@@ -93,7 +99,7 @@ class StudyDeclaration(Declared):
                     yield place, f"low {dimension.low} is not above 0, which log = true needs"
             for value in values:
                 try:
-                    RunConfig(**{key: value})
+                    self.configuration({**firsts, key: value})
                 except ConfigError as error:
                     yield place, str(error).removeprefix("RunConfig: ")
         if self.config.validation_size < 1:
@@ -102,9 +108,16 @@ class StudyDeclaration(Declared):
                 "must be at least 1: a study selects on validation images, never on test images",
             )
 
-    def fixed(self) -> RunConfig:
-        """The configuration of a trial before the searched fields are set."""
-        return RunConfig(**self.config.model_dump())
+    def configuration(self, values: Mapping[str, object]) -> RunConfig:
+        """The configuration of a trial.
+
+        Args:
+            values: of the searched fields.
+
+        Raises:
+            ConfigError: they are refused, alone or beside the others.
+        """
+        return RunConfig(**{**dict(self.config), **values})
 
     def baseline_parameters(self) -> dict[str, Scalar] | None:
         """The baseline's values of the searched fields, or None if the space excludes one."""

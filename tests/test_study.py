@@ -189,6 +189,19 @@ def test_an_edited_study_is_refused_and_its_runs_stay(
     assert len(lab.runs("small")) == 1
 
 
+def test_a_study_older_than_a_field_goes_on(lab_: Command, study: Path, workspace: Path) -> None:
+    arguments = ("study", "small", "--data", "digits.npz", "--epochs=1")
+    assert lab_(*arguments, "--trials", "1").returncode == 0
+    url = f"sqlite:///{workspace}/studies/small.db"
+    recorded = optuna.load_study(study_name="small epochs=1 data=digits", storage=url)
+    declared = recorded.user_attrs["declaration"]
+    del declared["config.mixup"]
+    recorded.set_user_attr("declaration", declared)
+    done = lab_(*arguments, "--trials", "2")
+    assert done.returncode == 0, done.stderr
+    assert len(lab.runs("small")) == 2
+
+
 def test_pruned_trials_are_recorded_in_full(lab_: Command, study: Path, workspace: Path) -> None:
     text = SMALL.replace("trials = 4", "trials = 12").replace("epochs = 3", "epochs = 4")
     study.write_text(text)
@@ -331,6 +344,7 @@ def test_progress_is_drawn_on_a_terminal(study: Path, workspace: Path) -> None:
         ("low = 8", "lo = 8", "search.hidden.lo: unknown key; did you mean 'low'?"),
         ('type = "int"', 'type = "integer"', "did you mean 'int'?"),
         ('type = "int", ', "", "search.hidden: lacks its type"),
+        ("epochs = 3", 'optimizer = "sgd"\nnesterov = true', "nesterov: needs a momentum above 0"),
         ("[search]", "[config.search]", "search: missing; it must be given"),
         ('{ type = "int", low = 8, high = 512, log = true }', "8", "8 is not accepted: it should"),
         ("[64, 128]", "[64, 64]", "are not all different"),
