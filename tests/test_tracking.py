@@ -16,9 +16,10 @@ import pytest
 import mnist_lab as lab
 from mnist_lab import provenance, sqlite_store
 from mnist_lab.connection import TrackingError, without_password
-from mnist_lab.tables import EPOCH_METRICS
+from mnist_lab.progress import Progress
+from mnist_lab.recording import record as record_training
+from mnist_lab.tables import EPOCH_METRICS, FIELD_COLUMNS
 from mnist_lab.tracking import Store, open_store
-from mnist_lab.training import threads
 from tests.conftest import mlflow_ui
 
 
@@ -28,11 +29,7 @@ def record(store: Store, data: lab.Dataset, seed: int = 0, **fields: object) -> 
     experiment = store.experiment("test")
     tags = {"kind": "training", "trial": str(seed), "variant": "v", "trial_state": "COMPLETE"}
     with store.run(experiment, f"run {seed}", tags=tags) as run:
-        training = lab.train(config, data, seed=seed)
-        run.log_start(config, seed, threads(), data, training.parameters)
-        for epoch in training:
-            run.log_epoch(epoch)
-        run.log_result(*training.test(), training.model())
+        record_training(config, data, seed, run, Progress("runs", 1))
     return run.id
 
 
@@ -52,19 +49,24 @@ def test_a_run_records_everything(store: Store, mnist: lab.Dataset, workspace: P
     run_id = record(store, mnist, seed=7, validation_size=10_000, hidden=(32, 16))
     run = mlflow.MlflowClient().get_run(run_id)
     assert run.info.status == "FINISHED"
-    expected = {**lab.RunConfig(hidden=(32, 16), epochs=2, validation_size=10_000).model_dump()}
-    expected |= {"hidden": "32-16", "seed": 7, "parameters": 784 * 32 + 32 + 32 * 16 + 16 + 170}
-    assert run.data.params == {key: str(value) for key, value in expected.items()}
+    config = lab.RunConfig(hidden=(32, 16), epochs=2, validation_size=10_000)
+    assert run.data.params["hidden"] == "32-16"
+    assert run.data.params == config.params() | {
+        "seed": "7",
+        "parameters": str(784 * 32 + 32 + 32 * 16 + 16 + 170),
+    }
     for key in EPOCH_METRICS:
         history = mlflow.MlflowClient().get_metric_history(run_id, key)
         assert [metric.step for metric in history] == [1, 2], key
     tags = run.data.tags
     assert tags["data_sha256"] == mnist.sha256
+    assert tags["config_digest"] == config.digest()
+    assert tags["code_digest"] == provenance.code_digest()
     assert int(tags["threads"]) >= 1
     assert tags["version.tensorflow"] == version("tensorflow")
     assert tags["python"].startswith("3.")
     assert tags["cpu"]
-    assert run.data.metrics["duration"] > 0
+    assert run.data.metrics["duration"] > run.data.metrics["train_seconds"] > 0
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.name == "mnist"
     assert mnist.sha256.startswith(dataset.dataset.digest)
@@ -74,7 +76,9 @@ def test_a_run_records_everything(store: Store, mnist: lab.Dataset, workspace: P
         assert tags["git_commit"] == state.commit
         assert tags["git_dirty"] == str(bool(state.diff)).lower()
     names = {file.path for file in mlflow.MlflowClient().list_artifacts(run_id)}
-    assert names >= {"config.toml"} | ({"git_diff.patch"} if state.diff else set())
+    assert names >= {"config.toml", "test_answers.npy"} | (
+        {"git_diff.patch"} if state.diff else set()
+    )
 
     # The model as logged, on the raw test images, gives the recorded accuracy.
     recorded = run.data.metrics["test_accuracy"]
@@ -89,6 +93,9 @@ def test_a_run_records_everything(store: Store, mnist: lab.Dataset, workspace: P
             assert probabilities.shape == (10_000, 10)
             accuracy = (np.asarray(probabilities).argmax(axis=1) == mnist.test_labels).mean()
             assert accuracy == pytest.approx(recorded, abs=1e-9)
+    answers = lab.answers(run_id)
+    assert answers.dtype == np.uint8
+    assert (answers == np.asarray(probabilities).argmax(axis=1)).all()
     signature = generic.metadata.signature
     assert signature.inputs.inputs[0].shape == (-1, 28, 28)
     assert str(signature.inputs.inputs[0].type) == "uint8"
@@ -160,6 +167,15 @@ def test_tables_are_typed(store: Store, small: lab.Dataset) -> None:
         assert table[column].dtype == pd.Int64Dtype(), column
     for column in ("learning_rate", "val_accuracy", "test_accuracy", "loss", "duration"):
         assert table[column].dtype == np.float64, column
+    for column in ("residual", "nesterov"):
+        assert table[column].dtype == pd.BooleanDtype(), column
+    assert table["residual"].tolist()[:2] == [False, False]
+    assert table["momentum"].dtype == np.float64  # float or None
+    # What is measured and what is configured have a column each.
+    assert table["loss"].dtype == np.float64
+    assert table["loss_function"].tolist()[:2] == ["cross_entropy", "cross_entropy"]
+    assert table.columns.is_unique
+    assert set(FIELD_COLUMNS.values()) <= set(table)
     assert table["seed"].tolist()[:2] == [4, 5]
     assert table["status"].tolist() == ["FINISHED", "FINISHED", "FAILED"]
     assert table["reason"].tolist()[2] == "a reason"
@@ -171,6 +187,7 @@ def test_tables_are_typed(store: Store, small: lab.Dataset) -> None:
     epochs = lab.epochs("test")
     assert epochs["run_id"].tolist() == [first, first, second, second]
     assert epochs["epoch"].tolist() == [1, 2, 1, 2]
+    assert epochs["variant"].tolist() == ["v"] * 4
     assert epochs["epoch"].dtype == np.int64
     assert epochs["loss"].notna().all()
     assert epochs["val_accuracy"].isna().tolist() == [False, False, True, True]
@@ -243,6 +260,41 @@ def test_an_unreachable_store_is_said_within_seconds(
 def test_passwords_are_not_shown() -> None:
     assert without_password("postgresql://me:pw@host/db") == "postgresql://***@host/db"
     assert without_password("sqlite:///mlflow.db") == "sqlite:///mlflow.db"
+
+
+def test_the_code_digest_is_that_of_what_decides_the_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digest() -> str:
+        provenance.code_digest.cache_clear()
+        return provenance.code_digest()
+
+    package = Path(provenance.__file__).parent
+    for file in package.glob("*.py"):
+        (tmp_path / file.name).write_text(file.read_text())
+    before = digest()
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    assert digest() == before
+
+    def change(module: str, old: str, new: str) -> str:
+        path = tmp_path / f"{module}.py"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        changed = digest()
+        path.write_text(text)
+        return changed
+
+    future = "from __future__ import annotations"
+    # A comment, a docstring, a blank line, and modules that decide nothing do not count.
+    assert change("training", future, f"# a comment\n\n{future}") == before
+    assert change("training", '"""', '"""Another text. ') == before
+    assert change("tables", future, f"{future}\nx = 1") == before
+    assert change("config", future, f"{future}\nx = 1") == before
+    # Code counts, in the trainer and in what it rests on, directly or not.
+    for module in ("training", "models", "layers", "data", "backend"):
+        assert change(module, future, f"{future}\nx = 1") != before, module
+    provenance.code_digest.cache_clear()
 
 
 def test_a_dirty_tree_is_recorded_with_its_untracked_files(
