@@ -6,6 +6,7 @@ The baseline is Chollet, *Deep Learning with Python*, listing 2.1.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import re
 import tomllib
@@ -105,9 +106,61 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
-Activation = Literal["relu", "gelu", "silu", "elu", "selu", "tanh", "sigmoid", "softplus"]
-Optimizer = Literal["rmsprop", "sgd", "adam"]
-Normalization = Literal["none", "batch", "layer"]
+Activation = Literal[
+    "relu",
+    "gelu",
+    "silu",
+    "elu",
+    "selu",
+    "tanh",
+    "scaled_tanh",
+    "sigmoid",
+    "softplus",
+    "maxout",
+]
+Architecture = Literal["mlp", "gmlp", "mixer"]
+Initializer = Literal[
+    "glorot_uniform",
+    "glorot_normal",
+    "he_uniform",
+    "he_normal",
+    "lecun_normal",
+    "orthogonal",
+    "normal",
+    "uniform",
+    "zeros",
+]
+Loss = Literal["cross_entropy", "squared_error", "squared_hinge"]
+Normalization = Literal["none", "batch", "layer", "rms"]
+Optimizer = Literal["rmsprop", "sgd", "adam", "adamw", "lion", "muon"]
+Output = Literal["softmax", "sigmoid", "linear"]
+Scaling = Literal["range", "standardize", "standardize_pixels"]
+ScheduleType = Literal[
+    "constant", "exponential", "step", "linear", "flat_linear", "cosine", "one_cycle"
+]
+
+# The constants of each optimizer; where one is not given, it has Keras' own value.
+CONSTANTS: dict[str, tuple[str, ...]] = {
+    "rmsprop": ("rho", "momentum", "epsilon"),
+    "sgd": ("momentum", "nesterov"),
+    "adam": ("beta_1", "beta_2", "epsilon"),
+    "adamw": ("beta_1", "beta_2", "epsilon"),
+    "lion": ("beta_1", "beta_2"),
+    "muon": ("momentum", "nesterov", "epsilon"),
+}
+_ALL_CONSTANTS = ("momentum", "nesterov", "rho", "beta_1", "beta_2", "epsilon")
+
+# What the patch architectures, which bring blocks of their own, make no use of.
+_OF_MLP_ONLY = (
+    "normalization",
+    "residual",
+    "dropout",
+    "layer_dropout",
+    "alpha_dropout",
+    "drop_connect",
+    "hidden_noise",
+    "pca",
+)
 
 
 def _widths(value: object) -> object:
@@ -117,63 +170,312 @@ def _widths(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Schedule(Declared):
+    """How a number (learning rate or momentum) changes over the updates of a training.
+
+    With v the number's own field, and time counted in epochs, fractions included:
+
+    Attributes:
+        type: "constant" stays at v; "exponential" multiplies by `factor` after each epoch;
+            "step" multiplies by `factor` after every `every` epochs; "linear" goes straight to
+            `final`; "flat_linear" stays at v for `flat` epochs first; "cosine" goes to `final`
+            along half a cosine (Loshchilov and Hutter, 2017); "one_cycle" is a warm-up and a
+            cosine (Smith, 2018), over the first 30% of the epochs from v / 25, then to
+            v / 250,000, where `warmup`, `initial` and `final` do not say otherwise.
+        factor: of "exponential" and "step", > 0.
+        every: epochs between two steps.
+        flat: epochs of "flat_linear" before the descent.
+        final: value that is reached.
+        until: epoch at which it is reached and from which it is kept; by default the last.
+        warmup: epochs of a linear rise from `initial` to v, before all else.
+        initial: value at the start of the warm-up.
+    """
+
+    type: ScheduleType = "constant"
+    factor: float | None = Field(default=None, gt=0.0, le=1_000.0)
+    every: int | None = Field(default=None, ge=1)
+    flat: float | None = Field(default=None, ge=0.0)
+    final: float | None = Field(default=None, ge=0.0)
+    until: float | None = Field(default=None, gt=0.0)
+    warmup: float | None = Field(default=None, ge=0.0)
+    initial: float | None = Field(default=None, ge=0.0)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Settings that the type lacks or does not use."""
+        needed, allowed = _SCHEDULE_SETTINGS[self.type]
+        for key in needed:
+            if getattr(self, key) is None:
+                yield key, f"missing; type '{self.type}' needs it"
+        for key in self.model_fields_set - {"type", "warmup", "initial", *needed, *allowed}:
+            if getattr(self, key) is not None:
+                yield key, f"is not used by type '{self.type}'"
+        if self.initial is not None and self.warmup is None and self.type != "one_cycle":
+            yield "initial", "is the start of a warm-up; 'warmup' must be given as well"
+
+    def __str__(self) -> str:
+        """As in "cosine(warmup=1.0)"."""
+        given = self.model_dump(exclude_none=True, exclude={"type"})
+        settings = ", ".join(f"{key}={value}" for key, value in given.items())
+        return f"{self.type}({settings})" if settings else self.type
+
+
+# The settings that each type of schedule needs, and those that it knows besides.
+_SCHEDULE_SETTINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "constant": ((), ()),
+    "exponential": (("factor",), ()),
+    "step": (("factor", "every"), ()),
+    "linear": (("final",), ("until",)),
+    "flat_linear": (("flat", "final"), ("until",)),
+    "cosine": ((), ("final", "until")),
+    "one_cycle": ((), ("final", "until")),
+}
+
+
 class RunFields(Declared):
     """The fields of a `RunConfig`, as they are nested in the file of a declaration."""
 
+    # The network.
     hidden: Annotated[
         tuple[Annotated[int, Field(ge=1, le=65_536)], ...],
         BeforeValidator(_widths),
         Field(max_length=256),
     ] = (512,)
     activation: Activation = "relu"
+    maxout_pieces: int = Field(default=2, ge=2, le=64)
+    normalization: Normalization = "none"
+    residual: bool = False
+    output: Output = "softmax"
+    initializer: Initializer = "glorot_uniform"
+    initializer_scale: float | None = Field(default=None, gt=0.0, le=1_000.0)
+    architecture: Architecture = "mlp"
+    patch_size: Literal[4, 7, 14] = 7
+    block_width: int = Field(default=256, ge=1, le=65_536)
+    token_width: int = Field(default=64, ge=1, le=65_536)
+    # The objective.
+    loss: Loss = "cross_entropy"
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    l1: float = Field(default=0.0, ge=0.0, le=1_000.0)
+    l2: float = Field(default=0.0, ge=0.0, le=1_000.0)
+    # The optimizer.
     optimizer: Optimizer = "rmsprop"
     learning_rate: float = Field(default=1e-3, gt=0.0, le=1_000.0)
+    learning_rate_schedule: Schedule = Schedule()
+    momentum: float | None = Field(default=None, ge=0.0, lt=1.0)
+    momentum_schedule: Schedule = Schedule()
+    nesterov: bool | None = None
+    rho: float | None = Field(default=None, ge=0.0, lt=1.0)
+    beta_1: float | None = Field(default=None, gt=0.0, lt=1.0)
+    beta_2: float | None = Field(default=None, gt=0.0, lt=1.0)
+    epsilon: float | None = Field(default=None, gt=0.0, le=1.0)
+    weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)
+    max_norm: float = Field(default=0.0, ge=0.0, le=1_000.0)
+    ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
     batch_size: int = Field(default=128, ge=1, le=1_000_000)
     epochs: int = Field(default=5, ge=1, le=1_000_000)
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)
-    normalization: Normalization = "none"
+    # Noise in training.
+    dropout: Probability = 0.0
+    layer_dropout: Annotated[tuple[Probability, ...], BeforeValidator(_tuple)] = ()
+    input_dropout: Probability = 0.0
+    alpha_dropout: Probability = 0.0
+    drop_connect: Probability = 0.0
+    input_noise: float = Field(default=0.0, ge=0.0, le=1_000.0)
+    hidden_noise: float = Field(default=0.0, ge=0.0, le=1_000.0)
+    # The images.
+    scaling: Scaling = "range"
+    pixel_low: float = Field(default=0.0, ge=-1_000.0, le=1_000.0)
+    pixel_high: float = Field(default=1.0, ge=-1_000.0, le=1_000.0)
+    pca: int = Field(default=0, ge=0, le=784)
+    shift: float = Field(default=0.0, ge=0.0, le=28.0)
+    rotation: float = Field(default=0.0, ge=0.0, le=180.0)
+    zoom: float = Field(default=0.0, ge=0.0, lt=1.0)
+    shear: float = Field(default=0.0, ge=0.0, le=60.0)
+    elastic_alpha: float = Field(default=0.0, ge=0.0, le=1_000.0)
+    elastic_sigma: float = Field(default=4.0, gt=0.0, le=28.0)
+    mixup: float = Field(default=0.0, ge=0.0, le=1_000.0)
     validation_size: int = Field(default=0, ge=0)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Fields that contradict each other, or that would do nothing."""
+        for name in ("learning_rate_schedule", "momentum_schedule"):
+            for key, what in getattr(self, name).problems():
+                yield f"{name}.{key}", what
+        yield from self._network_problems()
+        yield from self._optimizer_problems()
+        if self.loss == "cross_entropy" and self.output == "linear":
+            yield "output", "'linear' has no cross-entropy; use 'softmax' or 'sigmoid'"
+        if self.loss == "squared_hinge" and self.output != "linear":
+            yield "output", f"'{self.output}' with squared_hinge: it is a loss of 'linear' outputs"
+        if self.pixel_low >= self.pixel_high:
+            yield "pixel_low", f"{self.pixel_low} is not below pixel_high {self.pixel_high}"
+        if self.scaling != "range" and (self.pixel_low, self.pixel_high) != (0.0, 1.0):
+            yield "pixel_low", f"is not used by scaling '{self.scaling}'"
+
+    def _network_problems(self) -> Iterator[tuple[str, str]]:
+        drawn = self.initializer in ("normal", "uniform")
+        if drawn and self.initializer_scale is None:
+            yield "initializer_scale", f"missing; initializer '{self.initializer}' needs it"
+        if not drawn and self.initializer_scale is not None:
+            yield "initializer_scale", f"is not used by initializer '{self.initializer}'"
+        if self.layer_dropout and self.dropout:
+            yield "layer_dropout", "and dropout are both given; it can be one or the other"
+        if self.layer_dropout and len(self.layer_dropout) != len(self.hidden):
+            yield (
+                "layer_dropout",
+                f"has {len(self.layer_dropout)} values for {len(self.hidden)} hidden layers",
+            )
+        pairs = zip(self.hidden, self.hidden[1:], strict=False)
+        if self.residual and not any(one == next_ for one, next_ in pairs):
+            yield "residual", "needs two neighbouring hidden layers of equal width"
+        if self.architecture != "mlp":
+            if len(set(self.hidden)) != 1:
+                yield (
+                    "hidden",
+                    f"{list(self.hidden)}: architecture '{self.architecture}' has one width for "
+                    "all its blocks, one entry a block",
+                )
+            if self.activation == "maxout":
+                yield "activation", f"'maxout' is not used by architecture '{self.architecture}'"
+            for key in _OF_MLP_ONLY:
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    yield key, f"is not used by architecture '{self.architecture}'"
+
+    def _optimizer_problems(self) -> Iterator[tuple[str, str]]:
+        known = CONSTANTS[self.optimizer]
+        for key in _ALL_CONSTANTS:
+            if getattr(self, key) is not None and key not in known:
+                yield (
+                    key,
+                    f"is not used by optimizer '{self.optimizer}', which has {', '.join(known)}",
+                )
+        if self.optimizer == "sgd" and self.nesterov and not self.momentum:
+            yield "nesterov", "needs a momentum above 0"
+        if self.momentum_schedule != Schedule() and (self.optimizer != "sgd" or not self.momentum):
+            yield "momentum_schedule", "needs optimizer 'sgd' with a momentum above 0"
 
 
 class RunConfig(RunFields):
     """What defines a training, but for the data and the seed. The defaults are the baseline.
 
+    A field that would do nothing beside the others is refused. None stands for Keras' own value.
+
     Attributes:
         hidden: width of each hidden layer, input side first; ``()`` is softmax regression.
             One integer stands for one hidden layer.
-        activation: non-linearity of the hidden layers.
-        optimizer: a Keras optimizer with Keras' default constants.
+        activation: non-linearity of the hidden layers. "scaled_tanh" is 1.7159 tanh(2x/3)
+            (LeCun et al., 1998), "maxout" the largest of `maxout_pieces` linear units
+            (Goodfellow et al., 2013).
+        maxout_pieces: linear units in each maxout unit.
+        normalization: "batch" (Ioffe and Szegedy, 2015), "layer" (Ba et al., 2016) or "rms"
+            (Zhang and Sennrich, 2019) between a hidden layer's product and its activation.
+        residual: add a hidden layer's input to its output where both have one width
+            (He et al., 2016).
+        output: non-linearity of the ten outputs.
+        initializer: distribution of the kernels; biases begin at 0. "glorot_…" (Glorot and
+            Bengio, 2010), "he_…" (He et al., 2015), "lecun_normal" (LeCun et al., 1998),
+            "orthogonal" (Saxe et al., 2014), "normal" and "uniform" with `initializer_scale`.
+        initializer_scale: standard deviation of "normal", bound of "uniform".
+        architecture: "mlp", or on patches of the image "gmlp" (Liu et al., 2021) or "mixer"
+            (Tolstikhin et al., 2021). Of these, `hidden` has the width of each block.
+        patch_size: side of a patch, pixels.
+        block_width: width within a block: of the channels' MLP ("mixer"), or of the gated
+            projection ("gmlp", before it is split in two halves of this width).
+        token_width: width of "mixer"'s MLP over patches.
+        loss: "cross_entropy" (of "sigmoid" outputs: the mean of ten binary ones),
+            "squared_error" or "squared_hinge" (mean over the ten outputs, as Keras has them;
+            targets are 0 and 1, of the hinge -1 and 1).
+        label_smoothing: share in [0, 1) of each target spread over all ten (Szegedy et al., 2016).
+        l1: weight of the sum of the kernels' magnitudes in the loss.
+        l2: weight of the sum of the kernels' squares in the loss.
+        optimizer: a Keras optimizer: "rmsprop" (Tieleman and Hinton, 2012), "sgd", "adam"
+            (Kingma and Ba, 2015), "adamw" (Loshchilov and Hutter, 2019), "lion" (Chen et al.,
+            2023) or "muon" (Jordan, 2024; the output layer and biases by AdamW).
         learning_rate: step size of the optimizer, > 0.
+        learning_rate_schedule: how it changes, update by update.
+        momentum: of "sgd", "rmsprop" and "muon".
+        momentum_schedule: how the momentum of "sgd" changes, update by update.
+        nesterov: of "sgd" (Nesterov, 1983; Sutskever et al., 2013) and "muon".
+        rho: decay of "rmsprop"'s mean square.
+        beta_1: decay of the mean gradient of "adam", "adamw" and "lion".
+        beta_2: decay of the mean square of "adam" and "adamw", of the mean gradient of "lion".
+        epsilon: added to the denominator of "rmsprop", "adam", "adamw" and "muon".
+        weight_decay: decoupled decay of the kernels, ``w -= learning_rate * weight_decay * w``
+            at each update (Loshchilov and Hutter, 2019); biases and norm scales do not decay.
+        max_norm: largest norm of a unit's incoming weights, kept after each update
+            (Srivastava et al., 2014); 0 for none.
+        ema_decay: decay of an exponential moving average of the weights over updates, with
+            which the model is evaluated and saved (Polyak and Juditsky, 1992); 0 for none.
         batch_size: images per update; an epoch's last batch may be shorter.
         epochs: passes over the training images.
         dropout: probability in [0, 1) of dropping a hidden unit (Srivastava et al., 2014).
-        weight_decay: decoupled decay of the kernels, ``w -= learning_rate * weight_decay * w``
-            at each update (Loshchilov and Hutter, 2019); biases and norm scales do not decay.
-        normalization: "batch" (Ioffe and Szegedy, 2015) or "layer" (Ba et al., 2016)
-            between a hidden layer's product and its activation.
+        layer_dropout: the same with a value for each hidden layer.
+        input_dropout: probability in [0, 1) of dropping an input.
+        alpha_dropout: dropout of the hidden layers that keeps mean and variance, for "selu"
+            (Klambauer et al., 2017).
+        drop_connect: probability in [0, 1) of dropping a weight, drawn for each batch
+            (Wan et al., 2013); the mean network is evaluated.
+        input_noise: standard deviation of Gaussian noise on the scaled inputs.
+        hidden_noise: the same on the hidden units' activations.
+        scaling: pixels to [`pixel_low`, `pixel_high`] ("range"), to mean 0 and variance 1 over
+            all pixels of the training images ("standardize"), or pixel by pixel
+            ("standardize_pixels", where constant pixels become 0).
+        pixel_low: what a background pixel becomes.
+        pixel_high: what a full pixel becomes.
+        pca: keep this many principal components of the scaled training images; 0 for none.
+        shift: largest shift in each direction, pixels. This and the next are drawn uniformly
+            for each image, anew in each epoch, and sampled bilinearly.
+        rotation: largest angle, degrees.
+        zoom: largest change of size, as a share.
+        shear: largest angle of shear, degrees.
+        elastic_alpha: strength of elastic distortion, pixels (Simard et al., 2003); 0 for none.
+        elastic_sigma: its smoothness, the standard deviation of its Gaussian, pixels.
+        mixup: alpha of mixup's Beta(alpha, alpha), a weight for each batch (Zhang et al., 2018);
+            0 for none.
         validation_size: how many of the last training images are held out for validation.
             0, as in the baseline, trains on all and measures no validation.
 
     Raises:
-        ConfigError: unknown field, wrong type, or out of range.
+        ConfigError: unknown field, wrong type, out of range, or in contradiction to another.
     """
 
     def __init__(self, **fields: Any) -> None:
         try:
             super().__init__(**fields)
+            problems = list(self.problems())
         except ValidationError as error:
-            lines = [f"{key}: {what}" for key, what in describe(error, RunConfig)]
+            problems = list(describe(error, RunConfig))
+        if problems:
+            lines = [f"{key}: {what}" for key, what in problems]
             raise ConfigError("RunConfig: " + "\n  ".join(lines)) from None
 
     def replace(self, **fields: Any) -> Self:
         """A copy with other values for some fields, validated anew."""
         return type(self)(**{**self.model_dump(), **fields})
 
+    def params(self) -> dict[str, str]:
+        """Every field that has a value as the text that is put on record."""
+        return {name: _text(value) for name, value in self if value is not None}
+
+    def digest(self) -> str:
+        """16 hexadecimal digits that tell configurations apart.
+
+        Fields at their default do not count, so a field that is added later with a default that
+        changes nothing leaves the digests of recorded runs as they are.
+        """
+        told = self.model_dump(mode="json", exclude_defaults=True)
+        text = json.dumps(told, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     def to_toml(self) -> str:
         """All fields as TOML, one a line; `from_toml` gives an equal configuration back."""
-        # For strings, numbers and lists of numbers JSON's notation is TOML's.
-        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in self.model_dump().items())
+        fields = self.model_dump(mode="json", exclude_none=True)
+        return "".join(f"{key} = {_toml(value)}\n" for key, value in fields.items())
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
@@ -182,3 +484,17 @@ class RunConfig(RunFields):
             return cls(**tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"RunConfig: not TOML: {error}") from None
+
+
+def _text(value: object) -> str:
+    """A field's value in a table: "512-256", "none" for an empty tuple, "cosine(warmup=1.0)"."""
+    if isinstance(value, tuple):
+        return "-".join(map(str, value)) or "none"
+    return str(value)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
+    # For strings, booleans, numbers and lists of numbers JSON's notation is TOML's.
+    return json.dumps(value)

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from mnist_lab.backend import keras, release_variables, tf
 from mnist_lab.config import ConfigError, RunConfig
-from mnist_lab.data import Dataset, Split
-from mnist_lab.models import build_network, build_optimizer, count_parameters, serving_model
+from mnist_lab.data import SIDE, Dataset, Split
+from mnist_lab.distortion import distorted
+from mnist_lab.learning import NUMBERS, Learner
+from mnist_lab.models import build_network, count_parameters, serving_model
+from mnist_lab.preprocessing import set_statistics
 from mnist_lab.provenance import cores
+from mnist_lab.randomness import stream
+from mnist_lab.schedules import values
 
 # Images in one forward pass of an evaluation: large enough to keep the cores busy, small
 # enough that the activations of a wide net stay small.
 _EVALUATION_BATCH = 2_000
+
+# Fields that say how strong the noise of a layer is.
+NOISES = (
+    *("dropout", "input_dropout", "alpha_dropout", "drop_connect"),
+    *("input_noise", "hidden_noise"),
+)
 
 State = list[tf.Tensor]
 
@@ -29,11 +41,13 @@ class Epoch:
 
     Attributes:
         number: 1 for the first epoch.
-        loss: mean cross-entropy (nats) over the epoch's training images, each measured in
-            training mode before the update of its own batch, as `keras.Model.fit` prints it.
-        accuracy: share in [0, 1] of training images classified rightly, measured likewise.
-        val_loss: mean cross-entropy over the validation images after the epoch; NaN if none
-            are held out.
+        loss: mean loss (of the baseline cross-entropy, nats) over the epoch's training images,
+            each measured in training mode before the update of its own batch, with the penalties
+            of `l1` and `l2`, as `keras.Model.fit` prints it.
+        accuracy: share in [0, 1] of training images classified rightly, measured likewise;
+            under mixup an image's class is that of its larger part.
+        val_loss: mean loss over the validation images after the epoch, measured likewise but
+            not in training mode; NaN if none are held out.
         val_accuracy: share in [0, 1] of validation images classified rightly; NaN if none.
         seconds: duration of the training pass, in the first epoch with the compilation.
     """
@@ -70,8 +84,8 @@ class Training:
         self._epochs_done = 0
         release_variables()  # of trainings before this one
         self._network = build_network(config, seed)
-        optimizer = build_optimizer(config, self._network)
-        self._state = [tf.identity(v) for v in _variables(self._network, optimizer)]
+        set_statistics(self._network, config, self._training)
+        self._state = [tf.identity(v) for v in Learner(config, self._network).variables]
         self._images = tf.constant(_flat(self._training.images))
         self._labels = tf.constant(self._training.labels)
 
@@ -83,25 +97,32 @@ class Training:
         if self._epochs_done == self.config.epochs:
             raise StopIteration
         began = time.perf_counter()
-        program = _program(_structure(self.config), len(self._training))
-        order = _permutation(self.seed, self._epochs_done, len(self._training))
-        self._state, loss, accuracy = program.train_epoch(
-            self._state, self._images, self._labels, order
+        plan = _plan(self.config, self.seed, self._epochs_done, len(self._training))
+        self._state, loss, accuracy = self._program.train_epoch(
+            self._state, self._images, self._labels, plan
         )
         seconds = time.perf_counter() - began
         self._epochs_done += 1
         val_loss, val_accuracy = self.evaluate(self._validation)
         return Epoch(self._epochs_done, loss, accuracy, val_loss, val_accuracy, seconds)
 
+    @property
+    def _program(self) -> _Program:
+        return _program(_structure(self.config), len(self._training))
+
     def evaluate(self, split: Split) -> tuple[float, float]:
-        """Mean cross-entropy (nats) and accuracy in [0, 1] of the present weights on a split.
+        """Mean loss and accuracy in [0, 1] of the present weights on a split.
 
         The whole split counts, the last short batch included. NaN for an empty split.
         """
         if len(split) == 0:
             return float("nan"), float("nan")
-        program = _program(_structure(self.config), len(self._training))
-        return program.evaluate(self._state, split)
+        loss, answers = self._program.evaluate(self._state, split)
+        return loss, float(np.mean(answers == split.labels))
+
+    def answers(self, split: Split) -> np.ndarray:
+        """The digit that the present weights see in each image of a split: (n,) uint8."""
+        return self._program.evaluate(self._state, split)[1]
 
     @property
     def parameters(self) -> int:
@@ -113,14 +134,17 @@ class Training:
         return self.evaluate(self._test)
 
     def model(self) -> keras.Model:
-        """The model with the present weights: (n, 28, 28) uint8 to (n, 10) probabilities."""
-        for variable, value in zip(self._network.variables, self._state, strict=False):
+        """The model with the present weights, averaged where `ema_decay` says so.
+
+        (n, 28, 28) uint8 to (n, 10) probabilities, or what else `config.output` is.
+        """
+        for variable, value in zip(self._network.variables, self.weights(), strict=True):
             variable.assign(value)
-        return serving_model(self._network, self.config.dropout)
+        return serving_model(self._network, self.config)
 
     def weights(self) -> list[np.ndarray]:
-        """Copies of the network's present variables, input side first."""
-        return [value.numpy() for value in self._state[: len(self._network.variables)]]
+        """Copies of the variables of the network as it is evaluated, input side first."""
+        return self._program.weights(self._state)
 
 
 def train(config: RunConfig, data: Dataset, *, seed: int = 0) -> Training:
@@ -132,7 +156,7 @@ def train(config: RunConfig, data: Dataset, *, seed: int = 0) -> Training:
     Args:
         config: what to train.
         data: the digits; the last `config.validation_size` training images are held out.
-        seed: from 0 to 2**32 - 1; determines initial weights, order of images and dropout.
+        seed: from 0 to 2**32 - 1; determines initial weights, order of images and all noise.
 
     Raises:
         ConfigError: the seed is out of range, or no training image is left.
@@ -150,36 +174,64 @@ def _flat(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1)
 
 
+class Plan(NamedTuple):
+    """What an epoch of one training does, drawn and scheduled before it begins.
+
+    Attributes:
+        order: (size,) int32, the images in the order of their use.
+        rates: (updates,) float32, the learning rate of each update.
+        momenta: (updates,) float32, its momentum.
+        mixes: (updates,) float32, the weight in [0, 1] of an image itself under mixup.
+        seed: () int32, of the epoch's distortions.
+    """
+
+    order: tf.Tensor
+    rates: tf.Tensor
+    momenta: tf.Tensor
+    mixes: tf.Tensor
+    seed: tf.Tensor
+
+
+def _plan(config: RunConfig, seed: int, epoch: int, size: int) -> Plan:
+    """The plan of an epoch, counted from 0."""
+    updates = -(-size // min(config.batch_size, size))
+    place = {"epoch": epoch, "epochs": config.epochs, "updates": updates}
+    draw = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2, epoch)))
+    mixes = draw.beta(config.mixup, config.mixup, updates) if config.mixup else np.ones(updates)
+    return Plan(
+        order=_permutation(seed, epoch, size),
+        rates=tf.constant(values(config.learning_rate_schedule, config.learning_rate, **place)),
+        momenta=tf.constant(values(config.momentum_schedule, config.momentum or 0.0, **place)),
+        mixes=tf.constant(mixes.astype(np.float32)),
+        seed=tf.constant(draw.integers(2**31), tf.int32),
+    )
+
+
 def _permutation(seed: int, epoch: int, size: int) -> tf.Tensor:
     """The order of the images in an epoch (counted from 0): (size,) int32."""
     stream = np.random.SeedSequence(seed, spawn_key=(1, epoch))
     return tf.constant(np.random.default_rng(stream).permutation(size).astype(np.int32))
 
 
-def _variables(
-    network: keras.Model, optimizer: keras.optimizers.Optimizer
-) -> Sequence[keras.Variable]:
-    """All that an update reads or writes; the network's variables come first."""
-    variables = [*network.variables, *optimizer.variables]
-    decay = optimizer.weight_decay
-    if isinstance(decay, keras.Variable) and not any(decay is v for v in variables):
-        variables.append(decay)
-    return variables
-
-
 def _structure(config: RunConfig) -> RunConfig:
-    """`config` without the numbers that the compiled epoch reads from its state.
+    """`config` without the numbers that the compiled epoch reads from its state or its plan.
 
-    Configurations with equal structure share one compilation.
+    Configurations with equal structure share one compilation: what is left says which parts
+    there are, not how strong they are.
     """
-    plain = RunConfig()
-    return config.replace(
-        learning_rate=plain.learning_rate,
-        epochs=plain.epochs,
-        validation_size=plain.validation_size,
-        dropout=0.5 if config.dropout else 0.0,
-        weight_decay=0.5 if config.weight_decay else 0.0,
+    same = (
+        *("learning_rate", "learning_rate_schedule", "momentum_schedule"),
+        *("epochs", "validation_size", "initializer", "initializer_scale"),
     )
+    plain = {name: RunConfig.model_fields[name].default for name in same}
+    switched = (*NUMBERS, *NOISES, "weight_decay", "ema_decay", "mixup")
+    plain |= {name: 0.5 if getattr(config, name) else 0.0 for name in switched}
+    plain["layer_dropout"] = tuple(0.5 if rate else 0.0 for rate in config.layer_dropout)
+    constants = ["rho", "beta_1", "beta_2", "epsilon"]
+    if config.optimizer == "sgd" and config.momentum:
+        constants.append("momentum")
+    plain |= {name: 0.5 for name in constants if getattr(config, name) is not None}
+    return config.replace(**plain)
 
 
 class _Program:
@@ -191,10 +243,10 @@ class _Program:
     """
 
     def __init__(self, structure: RunConfig, size: int) -> None:
+        self._structure = structure
         self._network = build_network(structure)
-        self._optimizer = build_optimizer(structure, self._network)
-        self._scratch = _variables(self._network, self._optimizer)
-        self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+        self._learner = Learner(structure, self._network)
+        self._scratch = self._learner.variables
         self._size = size
         self._batch_size = min(structure.batch_size, size)
         self._lock = threading.Lock()
@@ -202,7 +254,7 @@ class _Program:
         self._measure = tf.function(self._evaluate_batch, autograph=False, reduce_retracing=True)
 
     def train_epoch(
-        self, state: State, images: tf.Tensor, labels: tf.Tensor, order: tf.Tensor
+        self, state: State, images: tf.Tensor, labels: tf.Tensor, plan: Plan
     ) -> tuple[State, float, float]:
         """Train one epoch.
 
@@ -210,81 +262,104 @@ class _Program:
             state: values of the program's variables.
             images: (size, 784) uint8.
             labels: (size,) uint8.
-            order: (size,) int32, the images in the order of their use.
+            plan: of the epoch.
 
         Returns:
             The new state, the mean loss and the accuracy over the epoch.
         """
         with self._lock:
-            state, loss, correct = self._epoch(state, images, labels, order)
+            state, loss, correct = self._epoch(state, images, labels, plan)
         return state, float(loss) / self._size, float(correct) / self._size
 
-    def evaluate(self, state: State, split: Split) -> tuple[float, float]:
-        """Mean loss and accuracy of a state's weights on a split."""
-        loss = correct = 0.0
+    def evaluate(self, state: State, split: Split) -> tuple[float, np.ndarray]:
+        """Mean loss, and the answer to each image, (n,) uint8, of a state's weights."""
+        loss, answers = 0.0, []
         with self._lock:
-            for variable, value in zip(self._scratch, state, strict=True):
-                variable.assign(value)
+            self._load(state)
             for start in range(0, len(split), _EVALUATION_BATCH):
                 stop = start + _EVALUATION_BATCH
-                batch_loss, batch_correct = self._measure(
+                batch_loss, batch_answers = self._measure(
                     tf.constant(_flat(split.images[start:stop])),
                     tf.constant(split.labels[start:stop]),
                 )
                 loss += float(batch_loss)
-                correct += float(batch_correct)
-        return loss / len(split), correct / len(split)
+                answers.append(batch_answers.numpy())
+        return loss / len(split), np.concatenate(answers).astype(np.uint8)
+
+    def weights(self, state: State) -> list[np.ndarray]:
+        """Copies of the network's variables as they are evaluated."""
+        with self._lock:
+            self._load(state)
+            return [np.array(variable) for variable in self._network.variables]
+
+    def _load(self, state: State) -> None:
+        """Load a state to evaluate it: with the averages in the weights' place, if it has any."""
+        for variable, value in zip(self._scratch, state, strict=True):
+            variable.assign(value)
+        self._learner.use_averages()
 
     def _train_epoch(
-        self, state: State, images: tf.Tensor, labels: tf.Tensor, order: tf.Tensor
+        self, state: State, images: tf.Tensor, labels: tf.Tensor, plan: Plan
     ) -> tuple[State, tf.Tensor, tf.Tensor]:
         for variable, value in zip(self._scratch, state, strict=True):
             variable.assign(value)
         batch_size = self._batch_size
         full_batches, rest = divmod(self._size, batch_size)
 
-        def batch(start: tf.Tensor | int, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-            chosen = tf.slice(order, [start], [size])
-            return self._update(tf.gather(images, chosen), tf.gather(labels, chosen))
+        def batch(i: tf.Tensor | int, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+            chosen = tf.slice(plan.order, [i * batch_size], [size])
+            self._learner.set_rates(plan.rates[i], plan.momenta[i])
+            return self._update(
+                self._prepared(tf.gather(images, chosen), stream(plan.seed, tf.constant(0) + i)),
+                self._learner.targets(tf.gather(labels, chosen)),
+                plan.mixes[i],
+            )
 
         def body(
             i: tf.Tensor, loss: tf.Tensor, correct: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            batch_loss, batch_correct = batch(i * batch_size, batch_size)
+            batch_loss, batch_correct = batch(i, batch_size)
             return i + 1, loss + batch_loss, correct + batch_correct
 
         _, loss, correct = tf.while_loop(
             lambda i, *_: i < full_batches, body, (tf.constant(0), tf.constant(0.0), tf.constant(0))
         )
         if rest:
-            batch_loss, batch_correct = batch(full_batches * batch_size, rest)
+            batch_loss, batch_correct = batch(full_batches, rest)
             loss, correct = loss + batch_loss, correct + batch_correct
         return [tf.identity(variable) for variable in self._scratch], loss, correct
 
-    def _update(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _prepared(self, images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+        """A batch of images (n, 784) uint8 as the network takes it: (n, 28, 28) float32."""
+        strengths = self._learner.distortions()
+        if strengths:
+            pixels = distorted(images, key, strengths, self._structure.elastic_sigma)
+        else:
+            pixels = tf.cast(images, tf.float32)
+        return tf.reshape(pixels, (-1, SIDE, SIDE))
+
+    def _update(
+        self, images: tf.Tensor, targets: tf.Tensor, mix: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """One step of the optimizer on one batch: its summed loss and count of right answers."""
+        if self._structure.mixup:
+            # Batches are drawn at random, so a neighbour in the batch is a random partner.
+            images = mix * images + (1.0 - mix) * tf.roll(images, 1, axis=0)
+            targets = mix * targets + (1.0 - mix) * tf.roll(targets, 1, axis=0)
         variables = self._network.trainable_variables
         with tf.GradientTape() as tape:
-            logits = self._network(_scaled(images), training=True)
-            loss = self._loss(labels, logits)
-            mean_loss = loss / images.shape[0]
-        gradients = tape.gradient(mean_loss, [variable.value for variable in variables])
-        self._optimizer.apply(gradients, variables)
-        return loss, _correct(logits, labels)
+            outputs = self._network(images, training=True)
+            loss = self._learner.loss(targets, outputs)
+        gradients = tape.gradient(loss, [variable.value for variable in variables])
+        self._learner.apply(gradients)
+        return loss * images.shape[0], self._learner.count_correct(targets, outputs)
 
     def _evaluate_batch(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = self._network(_scaled(images), training=False)
-        return self._loss(labels, logits), _correct(logits, labels)
-
-
-def _scaled(images: tf.Tensor) -> tf.Tensor:
-    """Pixels as float32 in [0, 1]: the arithmetic of the served model's Rescaling layer."""
-    return tf.cast(images, tf.float32) * (1.0 / 255.0)
-
-
-def _correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    answers = tf.argmax(logits, axis=-1, output_type=tf.int32)
-    return tf.reduce_sum(tf.cast(tf.equal(answers, tf.cast(labels, tf.int32)), tf.int32))
+        pixels = tf.reshape(tf.cast(images, tf.float32), (-1, SIDE, SIDE))
+        outputs = self._network(pixels, training=False)
+        loss = self._learner.loss(self._learner.targets(labels), outputs)
+        count = tf.cast(tf.shape(labels)[0], tf.float32)
+        return loss * count, tf.argmax(outputs, axis=-1, output_type=tf.int32)
 
 
 @lru_cache(maxsize=16)

@@ -9,31 +9,43 @@ from mnist_lab.config import ConfigError
 
 
 def test_defaults_are_chollets_listing() -> None:
-    assert lab.RunConfig().model_dump() == {
+    config = lab.RunConfig()
+    listing = {
         "hidden": (512,),
         "activation": "relu",
+        "output": "softmax",
+        "loss": "cross_entropy",
         "optimizer": "rmsprop",
         "learning_rate": 0.001,
         "batch_size": 128,
         "epochs": 5,
-        "dropout": 0.0,
-        "weight_decay": 0.0,
+        "initializer": "glorot_uniform",
         "normalization": "none",
+        "pixel_low": 0.0,
+        "pixel_high": 1.0,
         "validation_size": 0,
     }
+    assert {name: getattr(config, name) for name in listing} == listing
+    # All else is neutral: no noise, no penalty, no schedule, Keras' own constants.
+    neutral = config.model_dump(exclude={*listing, "learning_rate_schedule", "momentum_schedule"})
+    structural = {"maxout_pieces": 2, "architecture": "mlp", "scaling": "range"}
+    structural |= {"patch_size": 7, "block_width": 256, "token_width": 64, "elastic_sigma": 4.0}
+    assert {name: neutral.pop(name) for name in structural} == structural
+    assert all(value in (0, None, False, ()) for value in neutral.values()), neutral
+    assert config.learning_rate_schedule.type == config.momentum_schedule.type == "constant"
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
         ({"hiden": 3}, "hiden: unknown key; did you mean 'hidden'?"),
-        ({"zzz": 3}, "Known keys: activation, batch_size"),
+        ({"zzz": 3}, "Known keys: activation, alpha_dropout"),
         ({"hidden": (512, 0)}, "hidden.1: 0 is not accepted: it should be greater than or equal"),
         ({"hidden": True}, "hidden: True is not accepted"),
         ({"hidden": "512"}, "hidden: '512' is not accepted"),
         ({"hidden": (1.5,)}, "hidden.0: 1.5 is not accepted: it should be a valid integer"),
         ({"activation": "rellu"}, "did you mean 'relu'?"),
-        ({"optimizer": None}, "it should be 'rmsprop', 'sgd' or 'adam'"),
+        ({"optimizer": None}, "it should be 'rmsprop', 'sgd', 'adam', 'adamw', 'lion' or 'muon'"),
         ({"learning_rate": 0.0}, "it should be greater than 0"),
         ({"learning_rate": float("nan")}, "it should be a finite number"),
         ({"learning_rate": float("inf")}, "it should be a finite number"),
@@ -44,6 +56,20 @@ def test_defaults_are_chollets_listing() -> None:
         ({"dropout": 1.0}, "it should be less than 1"),
         ({"weight_decay": -0.1}, "it should be greater than or equal to 0"),
         ({"validation_size": -1}, "it should be greater than or equal to 0"),
+        ({"rho": 0.9, "optimizer": "adam"}, "rho: is not used by optimizer 'adam', which has beta"),
+        ({"optimizer": "sgd", "nesterov": True}, "nesterov: needs a momentum above 0"),
+        ({"initializer": "normal"}, "initializer_scale: missing; initializer 'normal' needs it"),
+        ({"initializer_scale": 0.1}, "initializer_scale: is not used by initializer 'glorot_un"),
+        ({"dropout": 0.1, "layer_dropout": (0.1,)}, "it can be one or the other"),
+        ({"layer_dropout": (0.1, 0.2)}, "layer_dropout: has 2 values for 1 hidden layers"),
+        ({"residual": True}, "residual: needs two neighbouring hidden layers of equal width"),
+        ({"output": "linear"}, "output: 'linear' has no cross-entropy"),
+        ({"loss": "squared_hinge"}, "it is a loss of 'linear' outputs"),
+        ({"pixel_low": 1.0}, "pixel_low: 1.0 is not below pixel_high 1.0"),
+        ({"scaling": "standardize", "pixel_low": -1.0}, "is not used by scaling 'standardize'"),
+        ({"architecture": "gmlp", "hidden": (3, 4)}, "hidden: [3, 4]: architecture 'gmlp' has one"),
+        ({"architecture": "mixer", "dropout": 0.1}, "dropout: is not used by architecture 'mixer'"),
+        ({"patch_size": 5}, "patch_size: 5 is not accepted: it should be 4, 7 or 14"),
     ],
 )
 def test_a_wrong_field_is_refused_by_name(fields: dict[str, Any], said: str) -> None:
@@ -78,6 +104,8 @@ def test_replace_validates() -> None:
         lab.RunConfig(),
         lab.RunConfig(hidden=(), learning_rate=1e-5),
         lab.RunConfig(hidden=(300, 100), activation="tanh", dropout=0.25, weight_decay=1e-20),
+        lab.RunConfig(optimizer="sgd", momentum=0.9, nesterov=True, layer_dropout=(0.25,)),
+        lab.RunConfig(learning_rate_schedule={"type": "step", "factor": 0.5, "every": 2}),
     ],
 )
 def test_toml_gives_the_same_config_back(config: lab.RunConfig) -> None:
@@ -87,3 +115,29 @@ def test_toml_gives_the_same_config_back(config: lab.RunConfig) -> None:
 def test_broken_toml_is_refused() -> None:
     with pytest.raises(ConfigError, match="not TOML"):
         lab.RunConfig.from_toml("epochs = ")
+
+
+def test_the_digest_tells_configurations_apart() -> None:
+    configs = [
+        lab.RunConfig(),
+        lab.RunConfig(hidden=(513,)),
+        lab.RunConfig(dropout=0.1),
+        lab.RunConfig(input_dropout=0.1),
+        lab.RunConfig(learning_rate_schedule={"type": "cosine"}),
+        lab.RunConfig(learning_rate_schedule={"type": "cosine", "warmup": 1.0}),
+    ]
+    assert len({config.digest() for config in configs}) == len(configs)
+    # A default that is written out is the same configuration.
+    assert lab.RunConfig(hidden=512, dropout=0.0).digest() == lab.RunConfig().digest()
+    # The digest stands in recorded runs: it may not change.
+    assert lab.RunConfig(hidden=(300, 100), dropout=0.5).digest() == "fe0ee42494e10d87"
+
+
+def test_params_are_text_that_reads_well() -> None:
+    config = lab.RunConfig(hidden=(30, 20), learning_rate_schedule={"type": "cosine", "warmup": 1})
+    params = config.params()
+    assert params["hidden"] == "30-20"
+    assert params["layer_dropout"] == "none"
+    assert params["learning_rate_schedule"] == "cosine(warmup=1.0)"
+    assert params["residual"] == "False"
+    assert "momentum" not in params

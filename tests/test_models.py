@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
 import mnist_lab as lab
-from mnist_lab.backend import keras, tf
-from mnist_lab.layers import Dropout
+from mnist_lab.backend import keras
 from mnist_lab.models import build_network, count_parameters
+from mnist_lab.optimizers import build_optimizer
 
 
 def test_the_baseline_has_407050_parameters() -> None:
@@ -51,34 +49,7 @@ def test_the_seed_decides_the_weights() -> None:
     assert 0.99 * limit < np.abs(one[0]).max() <= limit
 
 
-def compiled(layer: Dropout) -> Callable[[np.ndarray], np.ndarray]:
-    layer.build((None, 100))
-    function = tf.function(lambda x: layer(x, training=True), jit_compile=True, autograph=False)
-    return lambda inputs: np.asarray(function(tf.constant(inputs)))
-
-
-def test_dropout_drops_its_share_and_scales_the_rest() -> None:
-    layer = Dropout(0.25, seed=7)
-    ones = np.ones((1_000, 100), dtype=np.float32)
-    drop = compiled(layer)
-    first, second = drop(ones), drop(ones)
-    assert set(np.unique(first)) == {np.float32(0.0), np.float32(1 / 0.75)}
-    # 100,000 draws: the standard deviation of the share is 0.0014.
-    assert abs((first == 0.0).mean() - 0.25) < 0.007
-    assert ((first == 0.0) & (second == 0.0)).mean() == pytest.approx(0.0625, abs=0.005)
-    assert (np.asarray(layer(ones, training=False)) == ones).all()
-
-
-def test_dropout_repeats_from_its_state() -> None:
-    ones = np.ones((10, 10), dtype=np.float32)
-    first = compiled(Dropout(0.5, seed=3))(ones)
-    assert (compiled(Dropout(0.5, seed=3))(ones) == first).all()
-    assert (compiled(Dropout(0.5, seed=4))(ones) != first).any()
-
-
 def test_weight_decay_spares_biases_and_norms() -> None:
-    from mnist_lab.models import build_optimizer
-
     config = lab.RunConfig(
         hidden=(5,), optimizer="sgd", learning_rate=0.5, weight_decay=0.1, normalization="layer"
     )

@@ -10,8 +10,10 @@ import pytest
 import mnist_lab as lab
 from mnist_lab.backend import keras
 from mnist_lab.config import ConfigError
-from mnist_lab.models import build_network, build_optimizer
-from mnist_lab.training import _permutation, _program, _structure
+from mnist_lab.models import build_network
+from mnist_lab.optimizers import build_optimizer
+from mnist_lab.preprocessing import set_statistics
+from mnist_lab.training import _permutation, _plan, _program, _structure
 from tests.conftest import ROOT, environment
 
 
@@ -19,31 +21,58 @@ def config(**fields: object) -> lab.RunConfig:
     return lab.RunConfig(**{"hidden": (32,), "epochs": 2, **fields})
 
 
+class OneUpdateAtATime(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """Sets the learning rate before each update of `fit`, as Keras' users do."""
+
+    def __init__(self, rates: np.ndarray) -> None:
+        super().__init__()
+        self.rates = rates
+
+    def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
+        self.model.optimizer.learning_rate = float(self.rates[batch])
+
+
 def fit_in_the_same_order(
     config: lab.RunConfig, data: lab.Dataset, seed: int
 ) -> tuple[dict[str, list[float]], list[np.ndarray]]:
     """Plain `keras.Model.fit` from the same weights over the same batches."""
     network = build_network(config, seed)
-    plain = keras.Sequential([keras.Input((784,)), *network.layers])
+    training, validation = data.split(config.validation_size)
+    set_statistics(network, config, training)
+    outputs = network.outputs[0]
+    from_logits = config.loss == "cross_entropy"
+    if not from_logits:
+        outputs = keras.layers.Activation(config.output)(outputs)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Dense) and layer.trainable:
+            layer.kernel_regularizer = keras.regularizers.L1L2(config.l1, config.l2)
+            if config.max_norm:
+                layer.kernel.constraint = keras.constraints.MaxNorm(config.max_norm, axis=0)
+    plain = keras.Model(network.input, outputs)
+    smoothing = {"label_smoothing": config.label_smoothing, "from_logits": True}
+    losses = {
+        ("cross_entropy", "softmax"): keras.losses.CategoricalCrossentropy(**smoothing),
+        ("cross_entropy", "sigmoid"): keras.losses.BinaryCrossentropy(**smoothing),
+        ("squared_error", config.output): keras.losses.MeanSquaredError(),
+        ("squared_hinge", "linear"): keras.losses.SquaredHinge(),
+    }
     plain.compile(
         optimizer=build_optimizer(config, network),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+        loss=losses[config.loss, config.output],
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
     )
-    training, validation = data.split(config.validation_size)
     history: dict[str, list[float]] = {}
+    one_hot = np.eye(10, dtype=np.float32)
     for epoch in range(config.epochs):
-        order = _permutation(seed, epoch, len(training)).numpy()
+        plan = _plan(config, seed, epoch, len(training))
         passed = plain.fit(
-            training.images[order].reshape(-1, 784) / np.float32(255),
-            training.labels[order],
+            training.images[plan.order.numpy()].astype(np.float32),
+            one_hot[training.labels[plan.order.numpy()]],
             batch_size=config.batch_size,
-            validation_data=(
-                validation.images.reshape(-1, 784) / np.float32(255),
-                validation.labels,
-            ),
+            validation_data=(validation.images.astype(np.float32), one_hot[validation.labels]),
             shuffle=False,
             verbose=0,
+            callbacks=[OneUpdateAtATime(plan.rates.numpy())],
         )
         for key, values in passed.history.items():
             history.setdefault(key, []).extend(values)
@@ -62,6 +91,21 @@ def fit_in_the_same_order(
         {"weight_decay": 0.1, "optimizer": "adam", "learning_rate": 0.01},
         {"normalization": "layer"},
         {"normalization": "batch", "batch_size": 70},
+        {"l1": 1e-4, "l2": 1e-3},
+        {"max_norm": 0.5, "learning_rate": 0.01},
+        {"label_smoothing": 0.2},
+        {"output": "sigmoid", "label_smoothing": 0.1},
+        {"loss": "squared_error", "output": "sigmoid"},
+        {"loss": "squared_hinge", "output": "linear"},
+        {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.8},
+        {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.8, "nesterov": True},
+        {"optimizer": "adam", "beta_1": 0.7, "beta_2": 0.9, "epsilon": 1e-3},
+        {"rho": 0.5, "epsilon": 1e-4},
+        {"optimizer": "lion", "learning_rate": 1e-4},
+        {"optimizer": "muon", "weight_decay": 0.01},
+        {"learning_rate_schedule": {"type": "one_cycle"}, "learning_rate": 0.01},
+        {"scaling": "standardize_pixels", "pca": 30},
+        {"hidden": (24, 24), "residual": True, "activation": "maxout", "maxout_pieces": 3},
     ],
 )
 def test_training_is_keras_fit(small: lab.Dataset, fields: dict[str, object]) -> None:

@@ -1,0 +1,92 @@
+"""From a configuration to a Keras optimizer whose numbers are variables.
+
+Where Keras keeps a number as a constant, the compiled epoch would have it baked in, and a search
+over it would compile each trial anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mnist_lab.backend import keras, tf
+from mnist_lab.config import CONSTANTS, RunConfig
+
+OUTPUT_LAYER = "logits"  # by this name Muon leaves the output layer to AdamW
+
+
+class SGD(keras.optimizers.SGD):  # type: ignore[misc]  # Keras has no types
+    """Keras' SGD with momentum, the momentum a variable: a schedule changes it at each update.
+
+    Momentum as in Sutskever et al. (2013), "On the importance of initialization and momentum in
+    deep learning".
+    """
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Create the momenta of `variables`, and the variable of their decay."""
+        super().build(variables)
+        self.decay = number("momentum", self.momentum)
+
+    def update_step(
+        self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        """Update `variable` by its gradient."""
+        velocity = self.momentums[self._get_variable_index(variable)]
+        step = gradient * learning_rate
+        self.assign(velocity, velocity * self.decay - step)
+        if self.nesterov:
+            self.assign_add(variable, velocity * self.decay - step)
+        else:
+            self.assign_add(variable, velocity)
+
+
+OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
+    "rmsprop": keras.optimizers.RMSprop,
+    "sgd": keras.optimizers.SGD,
+    "adam": keras.optimizers.Adam,
+    # AdamW is Adam with decoupled weight decay; Keras' class only brings another default.
+    "adamw": keras.optimizers.Adam,
+    "lion": keras.optimizers.Lion,
+    "muon": keras.optimizers.Muon,
+}
+
+# Keras asks whether these are 0 or true while it builds an optimizer, so they stay plain.
+_PLAIN = ("momentum", "nesterov")
+
+
+def number(name: str, value: float) -> keras.Variable:
+    """A number that the compiled epoch reads anew: () float32, not trained."""
+    return keras.Variable(value, dtype="float32", trainable=False, name=name)
+
+
+def build_optimizer(config: RunConfig, network: keras.Model) -> keras.optimizers.Optimizer:
+    """The Keras optimizer of a configuration, built on the network's trainable variables."""
+    constants = {name: getattr(config, name) for name in CONSTANTS[config.optimizer]}
+    given = {name: value for name, value in constants.items() if value is not None}
+    more: dict[str, Any] = {"use_ema": True} if config.ema_decay else {}
+    kind = OPTIMIZERS[config.optimizer]
+    if config.optimizer == "sgd" and config.momentum:
+        kind = SGD
+    if config.optimizer == "muon":
+        more |= {"exclude_layers": [OUTPUT_LAYER], "weight_decay": None, "adam_weight_decay": None}
+    optimizer = kind(learning_rate=config.learning_rate, **given, **more)
+    variables = network.trainable_variables
+    for name, value in given.items():
+        if name not in _PLAIN:
+            setattr(optimizer, name, number(name, value))
+    if config.ema_decay:
+        optimizer.ema_momentum = number("ema_decay", config.ema_decay)
+    if config.weight_decay:
+        optimizer.weight_decay = number("weight_decay", config.weight_decay)
+        if config.optimizer == "muon":
+            optimizer.adam_weight_decay = optimizer.weight_decay
+        optimizer.exclude_from_weight_decay([v for v in variables if v.name != "kernel"])
+    optimizer.build(variables)
+    return optimizer
+
+
+def optimizer_variables(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """All that an update reads or writes besides the network, its numbers included."""
+    held = [value for value in vars(optimizer).values() if isinstance(value, keras.Variable)]
+    unique = {id(variable): variable for variable in [*optimizer.variables, *held]}
+    return list(unique.values())
