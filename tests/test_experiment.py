@@ -1,0 +1,638 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+import mnist_lab as lab
+from mnist_lab.declaration import read
+from mnist_lab.question import ExperimentDeclaration
+from mnist_lab.standing import Standing
+from tests.conftest import ROOT, Command, Done, environment
+
+WIDTH = """
+title = "Width of one hidden layer"
+question = "Does a wider hidden layer help?"
+claim = "Yes, by over 1,000 images."
+baseline = "narrow"
+seeds = 3
+margin = 50
+
+[config]
+epochs = 2
+
+[variants.narrow]
+hidden = 8
+
+[variants.wide]
+hidden = 32
+"""
+
+TUNED = """
+baseline = "8"
+seeds = 2
+tuning_seeds = [100, 101]
+tuning_validation_size = 400
+
+[config]
+epochs = 2
+
+[tune]
+learning_rate = [1e-4, 3e-2]
+
+[variants.8]
+hidden = 8
+
+[variants.fixed]
+hidden = 8
+activation = "tanh"
+tune.learning_rate = [1e-2]
+"""
+
+DIVERGING = """
+baseline = "sound"
+seeds = 2
+
+[config]
+hidden = [32, 32, 32]
+activation = "selu"
+optimizer = "sgd"
+epochs = 4
+
+[variants.sound]
+learning_rate = 0.01
+
+[variants.broken]
+learning_rate = 1000.0
+"""
+
+
+@pytest.fixture
+def experiments(workspace: Path, small: lab.Dataset) -> Path:
+    """The folder experiments/ with width.toml, and digits.npz beside it."""
+    folder = workspace / "experiments"
+    folder.mkdir()
+    (folder / "width.toml").write_text(WIDTH)
+    write_digits(workspace / "digits.npz", small, test_images=500)
+    return folder
+
+
+def write_digits(path: Path, data: lab.Dataset, test_images: int) -> None:
+    np.savez(
+        path,
+        x_train=data.train_images,
+        y_train=data.train_labels,
+        x_test=data.test_images[:test_images],
+        y_test=data.test_labels[:test_images],
+    )
+
+
+@pytest.fixture
+def run(lab_: Command, experiments: Path) -> Command:
+    """Run an experiment on the small digits."""
+
+    def command(name: str, *arguments: str) -> Done:
+        return lab_("experiment", name, "--data", "digits.npz", *arguments)
+
+    return command
+
+
+def client() -> mlflow.MlflowClient:
+    return mlflow.MlflowClient()
+
+
+def parents(name: str) -> list[mlflow.entities.Run]:
+    experiment = client().get_experiment_by_name(name)
+    found = client().search_runs(
+        [experiment.experiment_id], filter_string="tags.kind = 'experiment'"
+    )
+    return list(found)
+
+
+def on_record(name: str) -> list[tuple[object, ...]]:
+    """All that can be told of the recorded runs."""
+    experiment = client().get_experiment_by_name(name)
+    return [
+        (run.info.run_id, run.info.status, run.info.end_time, sorted(run.data.tags.items()))
+        for run in client().search_runs([experiment.experiment_id])
+    ]
+
+
+def test_an_experiment_ends_in_a_verdict_and_trains_only_what_is_missing(
+    run: Command, experiments: Path, workspace: Path
+) -> None:
+    first = run("width", "--output", "one.csv")
+    assert first.returncode == 0, first.stderr
+    assert first.stderr == ""  # no progress in a pipe
+    for said in (
+        "width data=digits: 6 runs, of which 6 were trained now",
+        "Question: Does a wider hidden layer help?",
+        "paired t-test",
+        "±0.005",  # the margin of 50 images
+        "workflowType=machine_learning",
+    ):
+        assert said in first.stdout
+    (wide,) = [line for line in first.stdout.splitlines() if line.startswith("wide")]
+    assert wide.endswith("better")
+
+    # Seed by seed, so that what is interrupted is balanced.
+    table = lab.runs("width")
+    assert table["name"].tolist() == [
+        f"{variant} seed {seed}" for seed in range(3) for variant in ("narrow", "wide")
+    ]
+    assert set(table["stage"]) == {"verdict"}
+    assert set(table["experiment"]) == {"width data=digits"}
+    config = lab.RunConfig(hidden=32, epochs=2)
+    assert table["config_digest"][1] == config.digest()
+    assert (table["status"] == "FINISHED").all()
+    assert (table["train_seconds"] > 0).all()
+    assert lab.epochs("width").groupby("variant").size().to_dict() == {"narrow": 6, "wide": 6}
+
+    (parent,) = parents("width")
+    assert parent.info.status == "FINISHED"
+    assert set(table["parent"]) == {parent.info.run_id}
+    assert parent.data.tags["claim"] == "Yes, by over 1,000 images."
+    artifacts = {file.path for file in client().list_artifacts(parent.info.run_id)}
+    assert artifacts == {"experiment.json", "results.csv", "verdict.csv", "figures"}
+    figures = {file.path for file in client().list_artifacts(parent.info.run_id, "figures")}
+    assert figures == {
+        f"figures/{stem}.png"
+        for stem in (
+            "learning_curves",
+            "differences",
+            "accuracy_parameters",
+            "accuracy_seconds",
+            "confusion",
+            "misclassified",
+        )
+    }
+
+    # The verdict is that of the public function on the public table.
+    verdict = lab.compare(table, baseline="narrow", margin=0.005)
+    assert verdict["verdict"].tolist() == ["baseline", "better"]
+    saved = client().download_artifacts(parent.info.run_id, "verdict.csv", str(workspace))
+    shown = ["variant", "n", "mean", "difference", "p_holm", "verdict"]
+    pd.testing.assert_frame_equal(pd.read_csv(saved)[shown], verdict[shown], check_dtype=False)
+
+    # Again: nothing is trained, and the results are the same to the byte.
+    again = run("width", "--output", "two.csv")
+    assert again.returncode == 0, again.stderr
+    assert "of which 0 were trained now" in again.stdout
+    assert lab.runs("width")["run_id"].tolist() == table["run_id"].tolist()
+    assert len(parents("width")) == 1
+    one = (workspace / "one.csv").read_text()
+    assert (workspace / "two.csv").read_text() == one
+    results = pd.read_csv(workspace / "one.csv")
+    assert results["variant"].tolist() == ["narrow"] * 3 + ["wide"] * 3
+    assert results["seed"].tolist() == [0, 1, 2] * 2
+    assert results["test_accuracy"].tolist() == [
+        table["test_accuracy"][i] for i in (0, 2, 4, 1, 3, 5)
+    ]
+    for secret in (*table["run_id"], str(workspace)):
+        assert secret not in one
+
+    # A seed and a variant more: what was there stays, what is missing is trained.
+    more = WIDTH.replace("seeds = 3", "seeds = [2, 1, 0, 7]") + "[variants.tanh]\nhidden = 8\n"
+    (experiments / "width.toml").write_text(more + 'activation = "tanh"\n')
+    third = run("width")
+    assert third.returncode == 0, third.stderr
+    assert "12 runs, of which 6 were trained now" in third.stdout
+    grown = lab.runs("width")
+    assert grown["run_id"].tolist()[:6] == table["run_id"].tolist()
+    assert grown["name"].tolist()[6:] == [
+        "tanh seed 2",
+        "tanh seed 1",
+        "tanh seed 0",
+        "narrow seed 7",
+        "wide seed 7",
+        "tanh seed 7",
+    ]
+
+
+def test_an_edited_variant_is_refused_and_its_runs_stay(run: Command, experiments: Path) -> None:
+    assert run("width").returncode == 0
+    before = on_record("width")
+    edited = WIDTH.replace("hidden = 32", "hidden = 16\nlearning_rate = 0.01")
+    (experiments / "width.toml").write_text(edited.replace("seeds = 3", "seeds = 4"))
+    done = run("width")
+    assert done.returncode == 2
+    assert "variants.wide: hidden: recorded 32, now 16" in done.stderr
+    assert "variants.wide: learning_rate: recorded 0.001, now 0.01" in done.stderr
+    assert "variants.narrow" not in done.stderr
+    assert "another name" in done.stderr
+    assert on_record("width") == before
+    # Under another name it is another variant; the runs of the old one no longer count.
+    (experiments / "width.toml").write_text(edited.replace("[variants.wide]", "[variants.other]"))
+    done = run("width")
+    assert done.returncode == 0, done.stderr
+    assert "3 more on record of this experiment, not counted: not what the file" in done.stdout
+
+
+def test_a_margin_changed_afterwards_is_told(run: Command, experiments: Path) -> None:
+    assert run("width").returncode == 0
+    (experiments / "width.toml").write_text(WIDTH.replace("margin = 50", "margin = 5000"))
+    for _ in range(2):
+        done = run("width")
+        assert done.returncode == 0, done.stderr
+        assert "was 50 images when the first" in done.stdout
+        assert "is 5000 images now: it was not stated beforehand" in done.stdout.replace("\n", " ")
+
+
+def test_runs_of_other_code_data_or_configuration_do_not_count(
+    run: Command, experiments: Path, workspace: Path, small: lab.Dataset
+) -> None:
+    assert run("width").returncode == 0
+    other = lab.runs("width")["run_id"][3]
+    client().set_tag(other, "code_digest", "0" * 16)
+    done = run("width")
+    assert done.returncode == 0, done.stderr
+    assert "6 runs, of which 1 were trained now" in done.stdout
+    said = "1 more on record of this experiment, not counted: trained by another version of the"
+    assert said in done.stdout
+    table = lab.runs("width")
+    assert len(table) == 7
+    assert other in table["run_id"].tolist()
+    assert table["name"].tolist()[6] == table["name"][3]
+
+    write_digits(workspace / "digits.npz", small, test_images=400)
+    done = run("width")
+    assert "6 runs, of which 6 were trained now" in done.stdout
+    assert "6 more on record of this experiment, not counted: trained on other data" in done.stdout
+
+
+def test_tuning_selects_on_validation_images_whatever_the_test_says(
+    run: Command, experiments: Path
+) -> None:
+    (experiments / "tuned.toml").write_text(TUNED)
+    first = run("tuned")
+    assert first.returncode == 0, first.stderr
+    table = lab.runs("tuned")
+    tuning = table[table["stage"] == "tuning"]
+    # The variant with one candidate is not tuned; the other is, with all seeds of tuning.
+    assert tuning["name"].tolist() == [
+        f"8 learning_rate={rate} seed {seed}" for seed in (100, 101) for rate in ("0.0001", "0.03")
+    ]
+    assert set(tuning["validation_size"]) == {400}
+    verdict = table[table["stage"] == "verdict"]
+    assert set(verdict["validation_size"]) == {0}
+    assert set(verdict["seed"]) == {0, 1}
+    chosen = verdict.groupby("variant")["learning_rate"].first().to_dict()
+    assert chosen == {"8": 0.03, "fixed": 0.01}
+    means = tuning.groupby("learning_rate")["val_accuracy"].mean()
+    assert means[0.03] > means[0.0001]
+    assert f"8: learning_rate=0.03 (val_accuracy {means[0.03]:.4f})" in first.stdout
+    assert "learning_rate lies at the edge of its candidates" in first.stdout
+
+    # Plant a perfect test accuracy on the loser, and let the experiment choose anew.
+    for run_id in tuning[tuning["learning_rate"] == 0.0001]["run_id"]:
+        client().log_metric(run_id, "test_accuracy", 1.0, step=2)
+    for run_id in verdict["run_id"]:
+        client().delete_run(run_id)
+    assert set(lab.runs("tuned").query("learning_rate == 0.0001")["test_accuracy"]) == {1.0}
+    second = run("tuned")
+    assert "8 runs, of which 4 were trained now" in second.stdout
+    table = lab.runs("tuned")
+    verdict = table[(table["stage"] == "verdict") & (table["variant"] == "8")]
+    assert set(verdict["learning_rate"]) == {0.03}
+    assert set(verdict["tuned"]) == {"learning_rate=0.03"}
+
+
+def test_candidates_can_change_until_a_verdict_rests_on_them(
+    run: Command, experiments: Path
+) -> None:
+    path = experiments / "tuned.toml"
+    path.write_text(TUNED)
+    assert run("tuned").returncode == 0
+    before = on_record("tuned")
+    path.write_text(TUNED.replace("3e-2", "1e-2, 3e-2"))
+    done = run("tuned")
+    assert done.returncode == 2
+    assert "variants.8: tune.learning_rate: recorded [0.0001, 0.03], now [0.0001, 0.01, 0.03]" in (
+        done.stderr
+    )
+    path.write_text(TUNED.replace("[100, 101]", "[100]"))
+    done = run("tuned")
+    assert done.returncode == 2
+    assert "variants.8: tuning_seeds: recorded [100, 101], now [100]" in done.stderr
+    assert "variants.fixed" not in done.stderr
+    assert on_record("tuned") == before
+    # Before there is a verdict, a wider grid trains what it adds.
+    table = lab.runs("tuned")
+    for run_id in table[table["stage"] == "verdict"]["run_id"]:
+        client().delete_run(run_id)
+    path.write_text(TUNED.replace("3e-2", "1e-2, 3e-2"))
+    done = run("tuned")
+    assert done.returncode == 0, done.stderr
+    assert "10 runs, of which 6 were trained now" in done.stdout
+
+
+def standing(declaration: ExperimentDeclaration, rows: list[dict[str, object]]) -> Standing:
+    """A standing by planted runs of tuning."""
+    columns = {"experiment": "e", "code_digest": "c", "data_sha256": "d", "stage": "tuning"}
+    table = pd.DataFrame([{**columns, "failed_by_itself": pd.NA, **row} for row in rows])
+    table["run_id"] = [str(number) for number in range(len(table))]
+    return Standing(declaration, table, "e", "c", "d")
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "chosen", "at_edge"),
+    [
+        ({1e-4: 0.7, 1e-3: 0.9, 1e-2: 0.8}, 1e-3, False),
+        ({1e-4: 0.9, 1e-3: 0.9, 1e-2: 0.9}, 1e-4, True),  # ties: the first
+        ({1e-4: 0.7, 1e-3: None, 1e-2: 0.6}, 1e-4, True),  # a failed one cannot be chosen
+    ],
+)
+def test_the_best_mean_validation_accuracy_is_chosen(
+    tmp_path: Path, accuracies: dict[float, float | None], chosen: float, at_edge: bool
+) -> None:
+    (tmp_path / "e.toml").write_text(TUNED.replace("3e-2", "1e-3, 1e-2"))
+    declaration = read(tmp_path / "e.toml", ExperimentDeclaration)
+    rows: list[dict[str, object]] = [
+        {
+            "variant": "8",
+            "seed": seed,
+            "status": "FINISHED" if accuracy is not None else "FAILED",
+            "failed_by_itself": True if accuracy is None else pd.NA,
+            "val_accuracy": accuracy,
+            "test_accuracy": 1 - (accuracy or 0.0),
+            "config_digest": declaration.tuning_config(candidate).digest(),
+        }
+        for candidate in declaration.candidates("8")
+        for seed in (100, 101)
+        for accuracy in [accuracies[candidate.tuned["learning_rate"]]]
+    ]
+    choice = standing(declaration, rows).choice("8")
+    assert choice.candidate.tuned == {"learning_rate": chosen}
+    assert bool(choice.at_edge) == at_edge
+    assert len(choice.failed) == sum(accuracy is None for accuracy in accuracies.values())
+
+
+def test_a_run_that_fails_by_itself_is_listed_and_not_tried_again(
+    run: Command, experiments: Path
+) -> None:
+    (experiments / "broken.toml").write_text(DIVERGING)
+    done = run("broken")
+    assert done.returncode == 0, done.stderr
+    table = lab.runs("broken")
+    failed = table[table["variant"] == "broken"]
+    assert (failed["status"] == "FAILED").all()
+    assert failed["failed_by_itself"].all()
+    assert failed["reason"].str.contains("loss nan").all()
+    assert "0 (2 failed)" in done.stdout
+    assert "broken seed 0: failed: loss nan" in done.stdout
+    assert "broken seed 1: failed: loss nan" in done.stdout
+    again = run("broken", "--output", "broken.csv")
+    assert again.returncode == 0
+    assert len(lab.runs("broken")) == 4
+    results = pd.read_csv("broken.csv")
+    assert results["status"].tolist() == ["FINISHED"] * 2 + ["FAILED"] * 2
+    # A run that an accident ended is tried again.
+    client().delete_tag(failed["run_id"].iloc[0], "failed_by_itself")
+    again = run("broken")
+    assert "1 were trained now" in again.stdout
+    assert "not counted: failed by an accident outside of training" in again.stdout
+
+
+def test_without_a_sound_baseline_there_is_no_verdict(run: Command, experiments: Path) -> None:
+    text = DIVERGING.replace('baseline = "sound"', 'baseline = "broken"')
+    (experiments / "broken.toml").write_text(text)
+    done = run("broken")
+    assert done.returncode == 0, done.stderr
+    assert "No verdict: baseline 'broken': 0 of its runs count" in done.stdout
+    assert "broken seed 0: failed" in done.stdout
+
+
+def test_a_single_variant_has_a_mean_and_no_comparison(run: Command, experiments: Path) -> None:
+    text = WIDTH[: WIDTH.index("[variants.wide]")]
+    (experiments / "seeds.toml").write_text(text)
+    done = run("seeds")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("narrow")]
+    assert " 3 " in line
+    assert "±" in line
+    assert "p (Holm)" not in done.stdout
+
+
+def test_an_interrupted_experiment_goes_on(
+    run: Command, experiments: Path, workspace: Path
+) -> None:
+    long = WIDTH.replace("epochs = 2", "epochs = 150").replace("seeds = 3", "seeds = 2")
+    (experiments / "width.toml").write_text(long)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mnist_lab.experiment", "width", "--data", "digits.npz"],
+        cwd=workspace,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(1200):
+        time.sleep(0.05)
+        if len(runs_so_far()) == 2 and len(lab.epochs("width")) > 150:
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "Traceback" not in err
+    assert "go on with\n  python -m mnist_lab.experiment width --data digits.npz" in err
+    table = lab.runs("width")
+    assert table["status"].tolist() == ["FINISHED", "KILLED"]
+    assert [parent.info.status for parent in parents("width")] == ["KILLED"]
+
+    # What has been recorded can be looked at, and says what is missing.
+    done = run("width")
+    assert done.returncode == 0, done.stderr
+    assert "4 runs, of which 3 were trained now" in done.stdout
+    assert "1 more on record of this experiment, not counted: interrupted" in done.stdout
+    finished = lab.runs("width")
+    assert finished["run_id"].tolist()[:2] == table["run_id"].tolist()
+    assert finished["status"].tolist() == ["FINISHED", "KILLED", *["FINISHED"] * 3]
+    assert [parent.info.status for parent in parents("width")] == ["FINISHED"]
+
+
+def runs_so_far() -> list[str]:
+    """The runs on record of an experiment that another process runs."""
+    try:
+        return lab.runs("width")["run_id"].tolist()
+    except lab.UserError:
+        return []
+
+
+def test_power_is_told_from_the_recorded_spread(
+    run: Command, experiments: Path, workspace: Path
+) -> None:
+    nothing = run("width", "--power", "100")
+    assert nothing.returncode == 2
+    assert "python -m mnist_lab.experiment seeds --output experiments/results/seeds.csv" in (
+        nothing.stderr
+    )
+    assert not (workspace / "mlflow.db").exists()
+
+    assert run("width").returncode == 0
+    table = lab.runs("width")
+    wide = table.pivot_table(index="seed", columns="variant", values="test_accuracy")
+    sd = (wide["wide"] - wide["narrow"]).std()
+    told = run("width", "--power", "300")
+    assert told.returncode == 0, told.stderr
+    assert f"{sd:.3g}" in told.stdout
+    assert "the 6 recorded runs of this experiment" in told.stdout
+    assert "A difference of 300 test images of 10,000 needs" in told.stdout
+    assert len(lab.runs("width")) == 6
+
+    # Another experiment on the same data has the committed seeds to go by.
+    (experiments / "results").mkdir()
+    (experiments / "seeds.toml").write_text(WIDTH[: WIDTH.index("[variants.wide]")])
+    assert run("seeds", "--output", "experiments/results/seeds.csv").returncode == 0
+    (experiments / "other.toml").write_text(WIDTH)
+    told = run("other", "--power", "300")
+    assert told.returncode == 0, told.stderr
+    assert "the 3 runs of experiments/results/seeds.csv" in told.stdout
+    assert run("seeds", "--power", "10").returncode == 2
+
+
+def replaced(*pairs: tuple[str, str]) -> str:
+    text = TUNED
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("hidden = 8\n\n", "hiden = 8\n\n", "e.toml:14: variants.8.hiden: unknown key; did you"),
+        ("hidden = 8\n\n", "hidden = -8\n\n", "e.toml:14: variants.8.hidden.0: -8 is not accepted"),
+        ("hidden = 8\n\n", 'variant = "gmpl"\n', "variants.8.variant: no variant 'gmpl'; did you"),
+        ('activation = "tanh"', "nesterov = true", "e.toml:18: variants.fixed.nesterov: is not us"),
+        ("seeds = 2", "seeds = 1", "e.toml:3: seeds: 1 is not accepted"),
+        ("seeds = 2", "seeds = [4]", "e.toml:3: seeds: [4] is not accepted: an interval needs two"),
+        ("seeds = 2", "seeds = [4, 5, 4]", "e.toml:3: seeds: 4 is repeated"),
+        ("seeds = 2", "seeds = true", "seeds: True is not accepted"),
+        ("seeds = 2", "seeds = [1, -1]", "e.toml:3: seeds.1: -1 is not accepted"),
+        ("seeds = 2", "seed = 2", "e.toml:3: seed: unknown key; did you mean 'seeds'?"),
+        ("seeds = 2", "seeds = 200", "e.toml:4: tuning_seeds: 100, 101 are also in seeds"),
+        ("[100, 101]", "[100, 100]", "e.toml:4: tuning_seeds: 100 is repeated"),
+        ("[100, 101]", "[]", "e.toml:4: tuning_seeds"),
+        ("= 400", "= 0", "e.toml:5: tuning_validation_size: 0 is not accepted"),
+        ('baseline = "8"', 'baseline = "fixd"', "'fixd' is no variant of this experiment; did you"),
+        ('baseline = "8"', "", "baseline: missing; it must be given"),
+        ('baseline = "8"', 'baseline = "8"\nmargin = 0', "e.toml:3: margin: 0 is not accepted"),
+        ('activation = "tanh"\n', "tune.epochs = [2, 3]\n", "e.toml:18: variants.fixed.tune.epoch"),
+        ("[1e-4, 3e-2]", "[1e-4, 1e-4]", "e.toml:11: tune.learning_rate: candidates [0.0001, 0.0"),
+        ("[1e-4, 3e-2]", "[1e-4, -1.0]", "e.toml:11: tune.learning_rate: -1.0 is not accepted"),
+        ("[1e-4, 3e-2]", "[]", "e.toml:11: tune.learning_rate"),
+        ("[1e-4, 3e-2]", "1e-4", "e.toml:11: tune.learning_rate: 0.0001 is not accepted: it shou"),
+        ("learning_rate = [1e-4", "learning_rat = [1e-4", "nothing to tune; did you mean 'learni"),
+        ("learning_rate = [1e-4", "validation_size = [1e-4", "validation_size: nothing to tune"),
+        ("epochs = 2", "epochs = 2\nlearning_rate = 0.1", "is fixed in [config] as well"),
+        ("hidden = 8\n\n", "learning_rate = 0.1\n", "e.toml:14: variants.8.learning_rate: is fix"),
+        ("[variants.8]", '[variants.""]', "variants.: '' is not accepted as a name"),
+        ("[variants.8]", '[variants."a\\nb"]', "is not accepted as a name"),
+        ("[variants.8]", '[variants."-"]', "e.toml:13: variants.-: '-' is not accepted as a name"),
+    ],
+)
+def test_a_wrong_experiment_file_names_file_line_and_key(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    path = tmp_path / "e.toml"
+    path.write_text(replaced((old, new)))
+    with pytest.raises(lab.UserError) as error:
+        read(path, ExperimentDeclaration)
+    assert said in str(error.value)
+
+
+def test_two_variants_alike_are_both_named(tmp_path: Path) -> None:
+    path = tmp_path / "e.toml"
+    twin = '\n[variants."twin 0.5"]\nactivation = "relu"\nhidden = [8]\n'
+    path.write_text(TUNED + twin)
+    with pytest.raises(lab.UserError) as error:
+        read(path, ExperimentDeclaration)
+    assert f"{path}:21: variants.twin 0.5: is the same as variants.8" in str(error.value)
+
+
+def test_an_experiment_without_variants_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "e.toml"
+    path.write_text('baseline = "a"\nseeds = 2\n[variants]\n')
+    with pytest.raises(lab.UserError, match=r"e\.toml:3: variants: "):
+        read(path, ExperimentDeclaration)
+
+
+def test_fields_come_from_config_named_variant_own_and_tuning_in_this_order(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "e.toml"
+    path.write_text(
+        """
+baseline = "own"
+seeds = [3, 5]
+[config]
+hidden = 64
+activation = "tanh"
+epochs = 7
+[tune]
+learning_rate = [0.1, 0.2]
+[variants.own]
+variant = "wide"
+activation = "elu"
+[variants.config]
+batch_size = 64
+"""
+    )
+    declaration = read(path, ExperimentDeclaration)
+    wide = lab.VARIANTS["wide"].fields["hidden"]
+    assert [candidate.config for candidate in declaration.candidates("own")] == [
+        lab.RunConfig(hidden=wide, activation="elu", epochs=7, learning_rate=rate)
+        for rate in (0.1, 0.2)
+    ]
+    assert declaration.candidates("config")[1].config == lab.RunConfig(
+        hidden=64, activation="tanh", epochs=7, batch_size=64, learning_rate=0.2
+    )
+    assert declaration.seeds == (3, 5)
+
+
+def test_mistakes_end_with_2_and_leave_nothing(
+    run: Command, lab_: Command, experiments: Path, workspace: Path
+) -> None:
+    (experiments / "big.toml").write_text(WIDTH.replace("hidden = 32", "validation_size = 2000"))
+    (experiments / "bad.toml").write_text(WIDTH.replace("hidden = 32", "hidden = 0"))
+    before = sorted(workspace.rglob("*"))
+    for arguments, said in (
+        (["widht"], "no experiment named 'widht'; did you mean 'width'?"),
+        (["bad"], "bad.toml:16: variants.wide.hidden.0: 0 is not accepted"),
+        (["big", "--data", "digits.npz"], "validation_size: 2000"),
+        (["width", "--data", "nowhere"], "nowhere: no such file or folder"),
+        (["width", "--output", "no/folder.csv"], "--output: no/folder.csv: there is no folder"),
+        (["width", "--output", "experiments"], "is a folder"),
+        (["width", "--power", "0"], "--power"),
+        (["width", "--seed", "3"], "--seed"),
+    ):
+        done = lab_("experiment", *arguments)
+        assert done.returncode == 2, (arguments, done.stderr)
+        assert said in done.stderr, (arguments, done.stderr)
+        assert sorted(workspace.rglob("*")) == before, arguments
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("**/*.toml")), ids=str)
+def test_the_shipped_experiments_are_sound(path: Path) -> None:
+    declaration = read(path, ExperimentDeclaration)
+    assert declaration.question
+    assert declaration.claim
+    text = path.read_text()
+    assert text.startswith("# Claim: ")
+    assert f"python -m mnist_lab.experiment {path.stem}\n" in text
+    assert "# Expected: " in text
+
+
+def test_the_command_is_a_verb(lab_: Command, experiments: Path) -> None:
+    assert "experiments/" in lab_("experiment", "--help").stdout
+    assert os.getcwd() == str(experiments.parent)
