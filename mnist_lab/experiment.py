@@ -58,6 +58,8 @@ def main(name: str, data_path: str | None, output: Path | None, power: float | N
     from mnist_lab.data import load_data, load_mnist
 
     data = load_mnist() if data_path is None else load_data(data_path)
+    for size in declaration.validation_sizes():
+        data.split(size)  # refused before anything is written
     # Other data make another experiment, filed under the same name in MLflow.
     experiment = path.stem + (f" data={data.name}" if data_path is not None else "")
     if power is not None:

@@ -156,6 +156,16 @@ class ExperimentDeclaration(Declared):
         """The candidates of each tuned field of a variant."""
         return {**self.tune, **self.variants[variant].tune}
 
+    def validation_sizes(self) -> set[int]:
+        """How many of the last training images the runs hold out."""
+        sizes = {
+            candidate.config.validation_size
+            for variant in self.variants
+            for candidate in self.candidates(variant)
+        }
+        tuned = any(self.is_tuned(variant) for variant in self.variants)
+        return sizes | ({self.tuning_validation_size} if tuned else set())
+
     def is_tuned(self, variant: str) -> bool:
         """Whether a variant has a choice of candidates."""
         return any(len(values) > 1 for values in self.grid(variant).values())

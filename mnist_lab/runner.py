@@ -110,7 +110,6 @@ class _Experiment:
         self._earlier: RunRecord | None = None
 
     def run(self) -> Outcome:
-        self._check_data()
         if (recorded := self._store.lookup(self._name)) is not None:
             check_not_edited(self._standing(), self._experiment, self._store, recorded)
         experiment_id = self._store.experiment(self._name)
@@ -159,14 +158,6 @@ class _Experiment:
         with tempfile.TemporaryDirectory() as folder:
             figures.save_all(drawn, Path(folder))
             parent.log_folder(Path(folder), "figures")
-
-    def _check_data(self) -> None:
-        """Say before anything is written that a variant leaves no image to train on."""
-        for variant in self._declaration.variants:
-            for candidate in self._declaration.candidates(variant):
-                self._data.split(candidate.config.validation_size)
-            if self._declaration.is_tuned(variant):
-                self._data.split(self._declaration.tuning_validation_size)
 
     def _standing(self) -> Standing:
         return standing_of(self._declaration, self._name, self._experiment, self._data, self._store)
