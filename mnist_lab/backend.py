@@ -64,4 +64,15 @@ def release_variables() -> None:
     context.context().clear_kernel_cache()
 
 
-__all__ = ["keras", "release_variables", "tf"]
+def materialized(*tensors: tf.Tensor) -> list[tf.Tensor]:
+    """The same tensors, written to memory before they are used. In code compiled by XLA only.
+
+    XLA fuses what it can, and computes the inputs of a gather once for each element that is
+    gathered, one after the other; written out first, they are computed in vectors.
+    """
+    from tensorflow.compiler.tf2xla.python import xla
+
+    return list(xla.optimization_barrier(*tensors))
+
+
+__all__ = ["keras", "materialized", "release_variables", "tf"]

@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from mnist_lab.backend import keras, tf
 from mnist_lab.config import RunConfig
 from mnist_lab.data import CLASSES
-from mnist_lab.distortion import AFFINE
 from mnist_lab.optimizers import build_optimizer, number, optimizer_variables
 
-DISTORTIONS = (*AFFINE, "elastic_alpha")
-
 # Fields whose values the compiled epoch reads from variables; a part at 0 is not compiled in.
-NUMBERS = ("l1", "l2", "label_smoothing", "max_norm", *DISTORTIONS)
+NUMBERS = ("l1", "l2", "label_smoothing", "max_norm", "elastic_alpha")
 
 
 class Learner:
@@ -38,9 +35,11 @@ class Learner:
             *self._numbers.values(),
         ]
 
-    def distortions(self) -> dict[str, tf.Tensor]:
-        """The strength of each distortion that there is."""
-        return {name: self._numbers[name].value for name in DISTORTIONS if name in self._numbers}
+    def elastic(self) -> tuple[tf.Tensor, float] | None:
+        """Strength and smoothness of the elastic distortion, if there is any."""
+        if "elastic_alpha" not in self._numbers:
+            return None
+        return self._numbers["elastic_alpha"].value, self._config.elastic_sigma
 
     def targets(self, labels: tf.Tensor) -> tf.Tensor:
         """What the outputs for labels (n,) should be: (n, 10) float32, each row adding up to 1."""

@@ -14,7 +14,7 @@ import numpy as np
 from mnist_lab.backend import keras, release_variables, tf
 from mnist_lab.config import ConfigError, RunConfig
 from mnist_lab.data import SIDE, Dataset, Split
-from mnist_lab.distortion import distorted
+from mnist_lab.distortion import AFFINE, affine_maps, distorted, neighbours
 from mnist_lab.learning import NUMBERS, Learner
 from mnist_lab.models import build_network, count_parameters, serving_model
 from mnist_lab.preprocessing import set_statistics
@@ -86,7 +86,8 @@ class Training:
         self._network = build_network(config, seed)
         set_statistics(self._network, config, self._training)
         self._state = [tf.identity(v) for v in Learner(config, self._network).variables]
-        self._images = tf.constant(_flat(self._training.images))
+        prepare = neighbours if _distorts(config) else _flat
+        self._images = tf.constant(prepare(self._training.images))
         self._labels = tf.constant(self._training.labels)
 
     def __iter__(self) -> Iterator[Epoch]:
@@ -182,13 +183,16 @@ class Plan(NamedTuple):
         rates: (updates,) float32, the learning rate of each update.
         momenta: (updates,) float32, its momentum.
         mixes: (updates,) float32, the weight in [0, 1] of an image itself under mixup.
-        seed: () int32, of the epoch's distortions.
+        maps: (size, 6) float32, the affine map of each image in the order of their use; (0, 6)
+            where nothing is distorted.
+        seed: () int32, of the epoch's elastic distortions.
     """
 
     order: tf.Tensor
     rates: tf.Tensor
     momenta: tf.Tensor
     mixes: tf.Tensor
+    maps: tf.Tensor
     seed: tf.Tensor
 
 
@@ -198,13 +202,19 @@ def _plan(config: RunConfig, seed: int, epoch: int, size: int) -> Plan:
     place = {"epoch": epoch, "epochs": config.epochs, "updates": updates}
     draw = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2, epoch)))
     mixes = draw.beta(config.mixup, config.mixup, updates) if config.mixup else np.ones(updates)
+    distorted_images = size if _distorts(config) else 0
     return Plan(
         order=_permutation(seed, epoch, size),
         rates=tf.constant(values(config.learning_rate_schedule, config.learning_rate, **place)),
         momenta=tf.constant(values(config.momentum_schedule, config.momentum or 0.0, **place)),
         mixes=tf.constant(mixes.astype(np.float32)),
+        maps=tf.constant(affine_maps(config, distorted_images, draw)),
         seed=tf.constant(draw.integers(2**31), tf.int32),
     )
+
+
+def _distorts(config: RunConfig) -> bool:
+    return any(getattr(config, name) for name in (*AFFINE, "elastic_alpha"))
 
 
 def _permutation(seed: int, epoch: int, size: int) -> tf.Tensor:
@@ -223,7 +233,8 @@ def _structure(config: RunConfig) -> RunConfig:
         *("learning_rate", "learning_rate_schedule", "momentum_schedule"),
         *("epochs", "validation_size", "initializer", "initializer_scale"),
     )
-    plain = {name: RunConfig.model_fields[name].default for name in same}
+    plain = {name: RunConfig.model_fields[name].default for name in (*same, *AFFINE)}
+    plain["shift"] = 1.0 if _distorts(config) else 0.0
     switched = (*NUMBERS, *NOISES, "weight_decay", "ema_decay", "mixup")
     plain |= {name: 0.5 if getattr(config, name) else 0.0 for name in switched}
     plain["layer_dropout"] = tuple(0.5 if rate else 0.0 for rate in config.layer_dropout)
@@ -260,7 +271,7 @@ class _Program:
 
         Args:
             state: values of the program's variables.
-            images: (size, 784) uint8.
+            images: (size, 784) uint8, or (size, 841) int32 of `neighbours` to be distorted.
             labels: (size,) uint8.
             plan: of the epoch.
 
@@ -308,12 +319,14 @@ class _Program:
 
         def batch(i: tf.Tensor | int, size: int) -> tuple[tf.Tensor, tf.Tensor]:
             chosen = tf.slice(plan.order, [i * batch_size], [size])
+            pixels = tf.gather(images, chosen)
+            if _distorts(self._structure):
+                maps = tf.slice(plan.maps, [i * batch_size, 0], [size, 6])
+                key = stream(plan.seed, tf.convert_to_tensor(i))
+                pixels = distorted(pixels, maps, key, self._learner.elastic())
             self._learner.set_rates(plan.rates[i], plan.momenta[i])
-            return self._update(
-                self._prepared(tf.gather(images, chosen), stream(plan.seed, tf.constant(0) + i)),
-                self._learner.targets(tf.gather(labels, chosen)),
-                plan.mixes[i],
-            )
+            targets = self._learner.targets(tf.gather(labels, chosen))
+            return self._update(_as_input(pixels), targets, plan.mixes[i])
 
         def body(
             i: tf.Tensor, loss: tf.Tensor, correct: tf.Tensor
@@ -328,15 +341,6 @@ class _Program:
             batch_loss, batch_correct = batch(full_batches, rest)
             loss, correct = loss + batch_loss, correct + batch_correct
         return [tf.identity(variable) for variable in self._scratch], loss, correct
-
-    def _prepared(self, images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-        """A batch of images (n, 784) uint8 as the network takes it: (n, 28, 28) float32."""
-        strengths = self._learner.distortions()
-        if strengths:
-            pixels = distorted(images, key, strengths, self._structure.elastic_sigma)
-        else:
-            pixels = tf.cast(images, tf.float32)
-        return tf.reshape(pixels, (-1, SIDE, SIDE))
 
     def _update(
         self, images: tf.Tensor, targets: tf.Tensor, mix: tf.Tensor
@@ -355,11 +359,15 @@ class _Program:
         return loss * images.shape[0], self._learner.count_correct(targets, outputs)
 
     def _evaluate_batch(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels = tf.reshape(tf.cast(images, tf.float32), (-1, SIDE, SIDE))
-        outputs = self._network(pixels, training=False)
+        outputs = self._network(_as_input(images), training=False)
         loss = self._learner.loss(self._learner.targets(labels), outputs)
         count = tf.cast(tf.shape(labels)[0], tf.float32)
         return loss * count, tf.argmax(outputs, axis=-1, output_type=tf.int32)
+
+
+def _as_input(pixels: tf.Tensor) -> tf.Tensor:
+    """Pixels (n, 784) of any type as the network takes them: (n, 28, 28) float32."""
+    return tf.reshape(tf.cast(pixels, tf.float32), (-1, SIDE, SIDE))
 
 
 @lru_cache(maxsize=16)
