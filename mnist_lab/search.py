@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mnist_lab.config import RunConfig, RunFields, UserError
 from mnist_lab.connection import without_password
 from mnist_lab.data import Dataset
+from mnist_lab.interrupts import held
 from mnist_lab.progress import Progress
 from mnist_lab.recording import record
 from mnist_lab.space import Choices, IntRange, StudyDeclaration
@@ -256,9 +257,10 @@ class _Search:
         def prune(epoch: Epoch) -> bool:
             nonlocal state, value
             value = getattr(epoch, self._declaration.metric)
-            trial.report(value, epoch.number)
-            if epoch.number < config.epochs and trial.should_prune():
-                state = "PRUNED"
+            with held():
+                trial.report(value, epoch.number)
+                if epoch.number < config.epochs and trial.should_prune():
+                    state = "PRUNED"
             return state == "PRUNED"
 
         record(config, self._data, self._declaration.seed, run, self._progress, stop=prune)

@@ -50,6 +50,7 @@ from mnist_lab.connection import (
     probe,
     without_password,
 )
+from mnist_lab.interrupts import held, is_interrupt
 from mnist_lab.sqlite_store import EpochRecord, RunRecord
 
 if TYPE_CHECKING:  # for types alone: the trainer and the record do not know each other
@@ -78,6 +79,7 @@ class Store:
         self.uri = uri
         self._client = mlflow.MlflowClient(tracking_uri=uri)
 
+    @held()
     def experiment(self, name: str) -> str:
         """The id of the MLflow experiment of that name, made if there is none."""
         found = self._client.get_experiment_by_name(name)
@@ -117,6 +119,7 @@ class Store:
         runs = self.runs(experiment_id)
         return next((run for run in runs if tags.items() <= run.tags.items()), None)
 
+    @held()
     def save_view(
         self,
         experiment_id: str,
@@ -175,32 +178,38 @@ class Store:
             parent: the id of the run it is shown under.
             resume: the id of a run to go on with instead of starting one.
         """
-        if resume is not None and self._is_active(resume):
-            self._client.update_run(resume, status="RUNNING")
+        if resume is not None and self._resumes(resume):
             run_id = resume
         else:
-            all_tags = {
-                "mlflow.user": provenance.user(),
-                "mlflow.source.name": "mnist_lab",
-                "mlflow.source.type": "LOCAL",
-                **tags,
-            }
-            if parent is not None:
-                all_tags[PARENT_TAG] = parent
-            started = self._client.create_run(experiment_id, tags=all_tags, run_name=name)
-            run_id = started.info.run_id
+            run_id = self._start(experiment_id, name, tags, parent)
         run = Run(self._client, experiment_id, run_id)
         try:
             yield run
-        except KeyboardInterrupt:
-            self._end(run, "KILLED", "interrupted")
-            raise
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
+            if is_interrupt(error):
+                self._end(run, "KILLED", "interrupted")
+                raise KeyboardInterrupt from error
             self._end(run, "FAILED", f"{type(error).__name__}: {error}")
             raise
         else:
             self._end(run, run.status, run.reason)
 
+    @held()
+    def _start(
+        self, experiment_id: str, name: str, tags: Mapping[str, str], parent: str | None
+    ) -> str:
+        all_tags = {
+            "mlflow.user": provenance.user(),
+            "mlflow.source.name": "mnist_lab",
+            "mlflow.source.type": "LOCAL",
+            **tags,
+        }
+        if parent is not None:
+            all_tags[PARENT_TAG] = parent
+        started = self._client.create_run(experiment_id, tags=all_tags, run_name=name)
+        return str(started.info.run_id)
+
+    @held()
     def _end(self, run: Run, status: str, reason: str) -> None:
         tags = {"reason": reason[:5_000]} if reason else {}
         if run.epochs_done:
@@ -210,11 +219,19 @@ class Store:
         run.tag(tags)
         self._client.set_terminated(run.id, status)
 
-    def _is_active(self, run_id: str) -> bool:
+    @held()
+    def _resumes(self, run_id: str) -> bool:
+        """Set a run going again, without the reason it ended for; False if it is not there."""
         try:
-            return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
+            run = self._client.get_run(run_id)
         except MlflowException:  # the store was emptied, or is another one
             return False
+        if run.info.lifecycle_stage != "active":
+            return False
+        if "reason" in run.data.tags:
+            self._client.delete_tag(run_id, "reason")
+        self._client.update_run(run_id, status="RUNNING")
+        return True
 
     def answers(self, run_id: str) -> np.ndarray:
         """The predicted digits of the test images that a run recorded: (n,) uint8.
@@ -303,6 +320,7 @@ class Run:
         """
         self.status, self.reason, self.failed_by_itself = "FAILED", reason, True
 
+    @held()
     def log_start(
         self, config: RunConfig, seed: int, threads: int, data: Digits, parameters: int
     ) -> None:
@@ -342,6 +360,7 @@ class Run:
         if git.diff:
             self.log_text("git_diff.patch", git.diff)
 
+    @held()
     def log_epoch(self, epoch: Epoch) -> None:
         """The epoch's losses and accuracies at its step; NaN is not logged but for a loss."""
         values = {
@@ -358,6 +377,7 @@ class Run:
         self.epochs_done = epoch.number
         self.train_seconds += epoch.seconds
 
+    @held()
     def log_result(
         self,
         test_loss: float,
@@ -388,20 +408,24 @@ class Run:
             self.epochs_done,
         )
 
+    @held()
     def log_summary(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Metrics without a history and tags, for a parent run."""
         self._log_metrics(metrics, 0)
         self.tag(tags)
 
+    @held()
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run."""
         self._client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
 
+    @held()
     def log_text(self, name: str, text: str) -> None:
         """A small text file among the run's artifacts."""
         with self._artifact(name) as path:
             path.write_text(text, encoding="utf-8")
 
+    @held()
     def log_folder(self, folder: Path, name: str) -> None:
         """The files of a folder as the folder `name` of the run's artifacts."""
         self._client.log_artifacts(self.id, str(folder), name)

@@ -221,6 +221,22 @@ def test_an_interrupted_run_is_killed_and_a_broken_one_failed(store: Store) -> N
         assert ended.data.tags["reason"]
 
 
+def test_an_interrupt_in_the_midst_of_c_code_is_one(store: Store) -> None:
+    def interrupted_conversion() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise SystemError("returned a result with an exception set") from interrupt
+
+    experiment = store.experiment("test")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        store.run(experiment, "run", tags={"kind": "training"}) as run,
+    ):
+        interrupted_conversion()
+    assert mlflow.MlflowClient().get_run(run.id).info.status == "KILLED"
+
+
 def test_a_deleted_experiment_is_named(store: Store) -> None:
     mlflow.MlflowClient().delete_experiment(store.experiment("gone"))
     with pytest.raises(TrackingError, match="mlflow experiments restore"):
