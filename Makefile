@@ -1,6 +1,8 @@
 # Two commands do all the set-up on a machine with python3 (3.11 or later), pip and make:
 #   make baseline   the environment, and the study of the baseline
 #   make test       the environment, and the whole gate: format, lint, types, tests
+# and one makes the committed results of the experiments anew, where nothing is on record:
+#   make results    all experiments, a table each in experiments/results/
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,10 +12,17 @@ PIP := $(PYTHON) -m pip --python $(BIN)/python
 # Without compiled bytecode, importing TensorFlow takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: baseline test check format bench picture clean
+.PHONY: baseline test check format results bench picture clean
 
 baseline: $(VENV)/.installed
 	$(BIN)/python -m mnist_lab.study baseline
+
+results: $(VENV)/.installed
+	mkdir -p experiments/results
+	for file in experiments/*.toml; do \
+		name=$$(basename $$file .toml); \
+		$(BIN)/python -m mnist_lab.experiment $$name --output experiments/results/$$name.csv || exit; \
+	done
 
 test: check
 	$(BIN)/python -m pytest

@@ -96,7 +96,6 @@ def main(
     if output is not None:
         check_folder(output, "--output")
 
-    from mnist_lab.data import load_data, load_mnist
     from mnist_lab.listing import grouped, sort
     from mnist_lab.tables import runs
     from mnist_lab.tracking import open_store
@@ -104,9 +103,8 @@ def main(
 
     store = open_store(create=False)
     table = runs(name, store)
-    data = load_mnist() if data_path is None else load_data(data_path)
     if pair is not None:
-        _mcnemar(table, pair, store, data)
+        _mcnemar(table, pair, store, _data(data_path))
         return
     questions = recorded_questions(store.runs(store.find_experiment(name)))
     table = grouped(table) if questions else sort(table, "val_accuracy")
@@ -118,10 +116,16 @@ def main(
     if form == "table":
         _show_verdicts(table, questions)
     if figures is not None:
-        _draw(figures, table, name, questions, store, data)
+        _draw(figures, table, name, questions, store, _data(data_path))
     if form == "table":
         click.echo(f"\n{len(table)} runs. In MLflow: mlflow ui, then open")
         click.echo(f"  {store.link(store.find_experiment(name))}")
+
+
+def _data(path: str | None) -> Dataset:
+    from mnist_lab.data import load_data, load_mnist
+
+    return load_mnist() if path is None else load_data(path)
 
 
 def _written(table: pd.DataFrame, form: str) -> str:

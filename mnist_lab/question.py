@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,10 @@ from pydantic import BeforeValidator, Field, ValidationError
 from mnist_lab.config import Declared, RunConfig, RunFields, describe, nearest
 from mnist_lab.variants import VARIANTS
 
-_MOST_SEEDS = 1_000
+# What is put on record as a tag of the parent run has to fit into one.
+_MOST_SEEDS = 600
+_MOST_VARIANTS = 80
+_MOST_CANDIDATES = 256
 # What is typed without quotes in a shell and read without doubt in a table.
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.,+=()-]{0,58}[A-Za-z0-9_.+)])?")
 
@@ -33,6 +37,7 @@ def _seeds(value: object) -> object:
     )
 
 
+Text = Annotated[str, Field(max_length=2_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Grid = dict[str, Annotated[tuple[Any, ...], BeforeValidator(_tuple), Field(min_length=1)]]
 
@@ -97,9 +102,9 @@ class ExperimentDeclaration(Declared):
         tune: candidates of fields that are tuned for each variant.
     """
 
-    title: str = ""
-    question: str = ""
-    claim: str = ""
+    title: Text = ""
+    question: Text = ""
+    claim: Text = ""
     baseline: str
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(max_length=_MOST_SEEDS)]
     margin: float | None = Field(default=None, gt=0.0, le=10_000.0)
@@ -108,7 +113,7 @@ class ExperimentDeclaration(Declared):
     ] = (1_000,)
     tuning_validation_size: int = Field(default=10_000, ge=1)
     config: RunFields = RunFields()
-    variants: dict[str, VariantFields] = Field(min_length=1)
+    variants: dict[str, VariantFields] = Field(min_length=1, max_length=_MOST_VARIANTS)
     tune: Grid = Field(default_factory=dict)
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -217,6 +222,13 @@ class ExperimentDeclaration(Declared):
                 f"no variant '{own.variant}'{hint} Known: {', '.join(VARIANTS)}",
             )
             return
+        combinations = math.prod(len(values) for values in self.grid(name).values())
+        if combinations > _MOST_CANDIDATES:
+            yield (
+                f"{place}.tune" if own.tune else "tune",
+                f"asks for {combinations:,} candidates; at most {_MOST_CANDIDATES} are accepted",
+            )
+            return
         wrong = list(self._grid_problems(name))
         yield from wrong
         if wrong:
@@ -247,13 +259,14 @@ class ExperimentDeclaration(Declared):
                 )
             if key in self.config.model_fields_set:
                 yield place, "is fixed in [config] as well; it can be one or the other"
-            if len({repr(value) for value in values}) < len(values):
-                yield place, f"candidates {list(values)} are not all different"
+            accepted = []
             for value in values:
                 try:
-                    RunFields(**{key: value})
+                    accepted.append(getattr(RunFields(**{key: value}), key))
                 except ValidationError as error:
                     yield from ((place, what) for _, what in describe(error, RunFields))
+            if any(value in accepted[:i] for i, value in enumerate(accepted)):
+                yield place, f"candidates {list(values)} are not all different"
 
 
 def _given(fields: RunFields) -> dict[str, Any]:

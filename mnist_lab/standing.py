@@ -89,11 +89,8 @@ class Standing:
         ours = (own["code_digest"] == code_digest) & (own["data_sha256"] == data_sha256)
         failed = (own["status"] == "FAILED") & own["failed_by_itself"].fillna(False).astype(bool)
         ended = (own["status"] == "FINISHED") | failed
-        self._own = own
         self._standing = own[ours & ended]
-        self._unfit = Counter(
-            _reasons(own, code_digest, data_sha256)[~(ours & ended)].tolist()  # in order
-        )
+        self._unfit = Counter(_reasons(own, code_digest, data_sha256)[~(ours & ended)])
         self._by_cell: dict[tuple[str, str, int, str], pd.Series[Any]] = {}
         for _, run in self._standing.iterrows():
             key = (run["stage"], run["variant"], int(run["seed"]), run["config_digest"])

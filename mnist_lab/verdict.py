@@ -71,9 +71,9 @@ class Asked:
         """
         return cls(
             experiment=tags["experiment"],
-            title=tags["title"],
-            question=tags["question"],
-            claim=tags["claim"],
+            title=tags.get("title", ""),  # a store may drop a tag without text
+            question=tags.get("question", ""),
+            claim=tags.get("claim", ""),
             baseline=tags["baseline"],
             margin=json.loads(tags["margin"]),
             first_margin=json.loads(tags["first_margin"]),
@@ -85,17 +85,19 @@ class Asked:
 
 
 def recorded_questions(records: Iterable[RunRecord]) -> list[Asked]:
-    """What the experiments among some runs ask, each as its newest parent run has it.
+    """What the experiments among some runs ask, each as it was asked last.
 
     Args:
-        records: all runs of an MLflow experiment, the newest first.
+        records: all runs of an MLflow experiment.
     """
-    parents = [record for record in records if record.tags.get("kind") == "experiment"]
-    asked = [Asked.from_tags(parent.tags) for parent in parents if "configs" in parent.tags]
-    newest: dict[str, Asked] = {}
-    for question in asked:
-        newest.setdefault(question.experiment, question)
-    return list(newest.values())
+    parents = [
+        record
+        for record in records
+        if record.tags.get("kind") == "experiment" and "configs" in record.tags
+    ]
+    parents.sort(key=lambda parent: parent.end_ms or parent.start_ms)
+    asked = [Asked.from_tags(parent.tags) for parent in parents]
+    return list({question.experiment: question for question in asked}.values())
 
 
 def judged_runs(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:

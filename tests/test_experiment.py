@@ -422,7 +422,7 @@ def test_a_single_variant_has_a_mean_and_no_comparison(run: Command, experiments
 
 
 def test_an_interrupted_experiment_goes_on(
-    run: Command, experiments: Path, workspace: Path
+    run: Command, lab_: Command, experiments: Path, workspace: Path
 ) -> None:
     long = WIDTH.replace("epochs = 2", "epochs = 150").replace("seeds = 3", "seeds = 2")
     (experiments / "width.toml").write_text(long)
@@ -448,7 +448,13 @@ def test_an_interrupted_experiment_goes_on(
     assert table["status"].tolist() == ["FINISHED", "KILLED"]
     assert [parent.info.status for parent in parents("width")] == ["KILLED"]
 
-    # What has been recorded can be looked at, and says what is missing.
+    # What has been recorded can be looked at, with what is missing.
+    shown = lab_("compare", "width")
+    assert shown.returncode == 0, shown.stderr
+    for missing in ("wide seed 0", "narrow seed 1", "wide seed 1"):
+        assert f"{missing}: missing" in shown.stdout
+    assert "No verdict: baseline 'narrow': 1 of its runs count" in shown.stdout
+
     done = run("width")
     assert done.returncode == 0, done.stderr
     assert "4 runs, of which 3 were trained now" in done.stdout
@@ -456,7 +462,9 @@ def test_an_interrupted_experiment_goes_on(
     finished = lab.runs("width")
     assert finished["run_id"].tolist()[:2] == table["run_id"].tolist()
     assert finished["status"].tolist() == ["FINISHED", "KILLED", *["FINISHED"] * 3]
-    assert [parent.info.status for parent in parents("width")] == ["FINISHED"]
+    (parent,) = parents("width")
+    assert parent.info.status == "FINISHED"
+    assert "reason" not in parent.data.tags
 
 
 def runs_so_far() -> list[str]:
@@ -531,6 +539,12 @@ def replaced(*pairs: tuple[str, str]) -> str:
         ("[1e-4, 3e-2]", "[1e-4, 1e-4]", "e.toml:11: tune.learning_rate: candidates [0.0001, 0.0"),
         ("[1e-4, 3e-2]", "[1e-4, -1.0]", "e.toml:11: tune.learning_rate: -1.0 is not accepted"),
         ("[1e-4, 3e-2]", "[]", "e.toml:11: tune.learning_rate"),
+        (
+            "learning_rate = [1e-4, 3e-2]",
+            "hidden = [8, [8]]",
+            "hidden: candidates [8, [8]] are not",
+        ),
+        ("3e-2]", f"3e-2]\nbatch_size = {list(range(1, 130))}", "asks for 258 candidates; at most"),
         ("[1e-4, 3e-2]", "1e-4", "e.toml:11: tune.learning_rate: 0.0001 is not accepted: it shou"),
         ("learning_rate = [1e-4", "learning_rat = [1e-4", "nothing to tune; did you mean 'learni"),
         ("learning_rate = [1e-4", "validation_size = [1e-4", "validation_size: nothing to tune"),
