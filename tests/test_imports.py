@@ -35,6 +35,7 @@ ALLOWED = {
     "connection": {"config", "sqlite_store"},
     "data": {"config"},
     "declaration": {"config"},
+    "distortion": {"backend", "config", "data", "randomness"},
     "experiment": {
         "command",
         "connection",
@@ -51,9 +52,11 @@ ALLOWED = {
     "figures": set(),
     "files": {"config"},
     "interrupts": set(),
-    "layers": {"backend"},
+    "layers": {"backend", "randomness"},
+    "learning": {"backend", "config", "data", "optimizers"},
     "listing": {"tables"},
-    "models": {"backend", "config", "data", "layers"},
+    "models": {"backend", "config", "data", "layers", "optimizers", "preprocessing"},
+    "optimizers": {"backend", "config"},
     "pictures": {
         "comparison",
         "connection",
@@ -64,9 +67,11 @@ ALLOWED = {
         "verdict",
     },
     "planning": {"comparison", "config", "question"},
+    "preprocessing": {"backend", "config", "data"},
     "progress": set(),
     "provenance": set(),
     "question": {"config", "variants"},
+    "randomness": {"backend"},
     "recording": {"backend", "config", "data", "progress", "tracking", "training"},
     "runner": {
         "comparison",
@@ -84,6 +89,7 @@ ALLOWED = {
         "tracking",
         "verdict",
     },
+    "schedules": {"config"},
     "search": {
         "config",
         "connection",
@@ -112,7 +118,19 @@ ALLOWED = {
     "tables": {"config", "sqlite_store", "tracking"},
     "tracking": {"config", "connection", "interrupts", "provenance", "sqlite_store"},
     "verdict": {"comparison", "sqlite_store"},
-    "training": {"backend", "config", "data", "models", "provenance"},
+    "training": {
+        "backend",
+        "config",
+        "data",
+        "distortion",
+        "learning",
+        "models",
+        "preprocessing",
+        "provenance",
+        "randomness",
+        "schedules",
+    },
+    "variants": set(),
 }
 DOORS = {"mlflow": {"tracking"}, "optuna": {"search"}, "tensorflow": {"backend"}}
 DOORS["keras"] = DOORS["tensorflow"]
