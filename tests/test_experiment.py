@@ -247,11 +247,12 @@ def test_a_margin_changed_afterwards_is_told(run: Command, experiments: Path) ->
 
 
 def test_runs_of_other_code_data_or_configuration_do_not_count(
-    run: Command, experiments: Path, workspace: Path, small: lab.Dataset
+    run: Command, lab_: Command, experiments: Path, workspace: Path, small: lab.Dataset
 ) -> None:
     assert run("width").returncode == 0
     other = lab.runs("width")["run_id"][3]
     client().set_tag(other, "code_digest", "0" * 16)
+    client().log_metric(other, "test_accuracy", 0.0, step=2)
     done = run("width")
     assert done.returncode == 0, done.stderr
     assert "6 runs, of which 1 were trained now" in done.stdout
@@ -261,6 +262,9 @@ def test_runs_of_other_code_data_or_configuration_do_not_count(
     assert len(table) == 7
     assert other in table["run_id"].tolist()
     assert table["name"].tolist()[6] == table["name"][3]
+    # `compare`, which sees all runs, judges by the same.
+    verdict = done.stdout[done.stdout.index("Title:") : done.stdout.index("1 more")]
+    assert verdict.split("\n\n")[1] in lab_("compare", "width").stdout
 
     write_digits(workspace / "digits.npz", small, test_images=400)
     done = run("width")

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import itertools
 import math
+import os
+import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -219,6 +223,28 @@ def test_an_interrupted_run_is_killed_and_a_broken_one_failed(store: Store) -> N
         ended = mlflow.MlflowClient().get_run(run.id)
         assert ended.info.status == status
         assert ended.data.tags["reason"]
+
+
+def test_an_interrupt_at_any_moment_leaves_no_run_open_and_no_lock(store: Store) -> None:
+    experiment = store.experiment("test")
+
+    def log_until_interrupted(interrupt: threading.Timer) -> None:
+        with store.run(experiment, "run", tags={"kind": "training"}) as run:
+            interrupt.start()
+            for number in itertools.count(1):
+                run.log_epoch(lab.Epoch(number, 0.5, 0.9, 0.5, 0.9, 0.1))
+
+    delays = np.random.default_rng(0).uniform(0.01, 0.15, size=25)
+    for delay in delays:
+        interrupt = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            log_until_interrupted(interrupt)
+        interrupt.join()
+    table, epochs = lab.runs("test"), lab.epochs("test")
+    assert table["status"].tolist() == ["KILLED"] * len(delays)
+    assert (table["epochs_done"] > 0).any()
+    # Each epoch on record is whole.
+    assert epochs[list(EPOCH_METRICS)].notna().all().all()
 
 
 def test_an_interrupt_in_the_midst_of_c_code_is_one(store: Store) -> None:
