@@ -204,7 +204,7 @@ def _mcnemar(table: pd.DataFrame, pair: tuple[str, str], store: Store, data: Dat
 
 def _run(table: pd.DataFrame, text: str, data: Dataset) -> pd.Series[Any]:
     """The finished run of a name, or of the beginning of an id."""
-    from mnist_lab.config import nearest
+    from mnist_lab.declared import nearest
 
     finished = table[table["status"] == "FINISHED"]
     found = finished[(finished["name"] == text) | finished["run_id"].str.startswith(text)]

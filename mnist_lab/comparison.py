@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import optimize, stats
 
-from mnist_lab.config import UserError, nearest
+from mnist_lab.config import UserError
+from mnist_lab.declared import nearest
 
 # The size of the test set: effects in accuracy are also told as images of so many.
 IMAGES = 10_000

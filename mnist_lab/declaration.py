@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from mnist_lab.config import ConfigError, Declared, UserError, describe, nearest
+from mnist_lab.config import ConfigError, UserError
+from mnist_lab.declared import Declared, describe, nearest
 
 Model = TypeVar("Model", bound=Declared)
 

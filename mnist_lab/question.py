@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from mnist_lab.config import Declared, RunConfig, RunFields, describe, nearest
+from mnist_lab.config import RunConfig, RunFields
+from mnist_lab.declared import Declared, describe, nearest
 from mnist_lab.variants import VARIANTS
 
 # What is put on record as a tag of the parent run has to fit into one.

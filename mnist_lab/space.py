@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from mnist_lab.config import ConfigError, Declared, RunConfig, RunFields, nearest
+from mnist_lab.config import ConfigError, RunConfig, RunFields
+from mnist_lab.declared import Declared, nearest
 
 Scalar = int | float | str | bool
 

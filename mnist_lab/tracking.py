@@ -40,7 +40,7 @@ from mlflow.types import Schema, TensorSpec
 from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
 
 from mnist_lab import provenance, sqlite_store
-from mnist_lab.config import RunConfig, nearest
+from mnist_lab.config import RunConfig
 from mnist_lab.connection import (
     ACCEPTED,
     TrackingError,
@@ -50,6 +50,7 @@ from mnist_lab.connection import (
     probe,
     without_password,
 )
+from mnist_lab.declared import nearest
 from mnist_lab.interrupts import held, is_interrupt
 from mnist_lab.sqlite_store import EpochRecord, RunRecord
 

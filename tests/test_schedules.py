@@ -18,7 +18,7 @@ def curve(value: float = 1.0, epochs: int = 4, updates: int = 2, **settings: Any
         values(schedule, value, epoch=epoch, epochs=epochs, updates=updates)
         for epoch in range(epochs)
     ]
-    return np.concatenate(parts).tolist()
+    return [float(value) for value in np.concatenate(parts)]
 
 
 @pytest.mark.parametrize(

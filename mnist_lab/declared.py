@@ -1,0 +1,100 @@
+"""What a user declares, and how mistakes in it are told: the base of all declarations."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class UserError(Exception):
+    """A mistake in what the user asked for. Its text is the whole message: no traceback."""
+
+
+class ConfigError(UserError, ValueError):
+    """A field that is unknown, of the wrong type or out of range."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the known name closest to `name`, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+class Declared(BaseModel):
+    """Base of whatever a user declares: frozen, strictly typed, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Mistakes that no single key shows: (dotted key, what is wrong) for each."""
+        yield from ()
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    """Put a pydantic error into plain words: (dotted key, what is wrong) for each mistake."""
+    for detail in error.errors():
+        keys, known = _walk(model, detail["loc"])
+        key = ".".join(keys)
+        if detail["type"] == "extra_forbidden":
+            hint = nearest(keys[-1], known)
+            yield key, f"unknown key{hint or '.'} Known keys: {', '.join(sorted(known))}"
+        elif detail["type"] == "missing":
+            yield key, "missing; it must be given"
+        elif detail["type"] == "union_tag_not_found":
+            yield key, "lacks its type; it must be one of 'int', 'float' and 'categorical'"
+        elif detail["type"] == "union_tag_invalid":
+            tag, tags = detail["ctx"]["tag"], detail["ctx"]["expected_tags"]
+            hint = nearest(tag, re.findall("'(.*?)'", tags))
+            yield f"{key}.type", f"{tag!r} is not accepted: it should be one of {tags}{hint}"
+        else:
+            hint = ""
+            if detail["type"] == "literal_error":
+                hint = nearest(str(detail["input"]), re.findall("'(.*?)'", detail["msg"]))
+            message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            for python, toml in _IN_TOML.items():
+                message = message.replace(python, toml)
+            yield key, f"{detail['input']!r} is not accepted: it {message}{hint}"
+
+
+# What pydantic calls by Python's names, as the user of a TOML file knows it.
+_IN_TOML = {
+    "valid dictionary or object to extract fields from": "table",
+    "valid dictionary": "table",
+    "valid tuple": "list",
+}
+
+
+def _walk(model: type[BaseModel], path: tuple[str | int, ...]) -> tuple[list[str], list[str]]:
+    """The keys of `path` as the user wrote them, and the names known where it ends.
+
+    Within a union pydantic adds the tag of the branch to the path ("int" of ``type = "int"``);
+    a user has written no such key.
+    """
+    keys: list[str] = []
+    known = list(model.model_fields)
+    models = [model]
+    for part in path:
+        branch = [m for m in models if part in get_args(_annotation(m, "type"))]
+        if len(models) > 1 and branch:
+            models = branch
+        else:
+            keys.append(str(part))
+            inner = [found for m in models for found in _models_in(_annotation(m, str(part)))]
+            # A key of a table such as [search] is no field: the models stay as they are.
+            models = inner or models
+        known = sorted({name for m in models for name in m.model_fields})
+    return keys, known
+
+
+def _annotation(model: type[BaseModel], name: str) -> Any:
+    return model.model_fields[name].annotation if name in model.model_fields else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
