@@ -11,13 +11,14 @@ from pathlib import Path
 import pandas as pd
 
 from mnist_lab import provenance
+from mnist_lab.cells import Cell, train_cells
 from mnist_lab.comparison import IMAGES, ComparisonError
 from mnist_lab.config import RunConfig, UserError
 from mnist_lab.data import Dataset
 from mnist_lab.progress import Progress
 from mnist_lab.question import ExperimentDeclaration
 from mnist_lab.sqlite_store import RunRecord
-from mnist_lab.standing import Cell, Choice, Standing, edited
+from mnist_lab.standing import Choice, Standing, edited
 from mnist_lab.tables import no_runs, runs
 from mnist_lab.tracking import Run, Store
 from mnist_lab.verdict import Asked, judge, results
@@ -167,13 +168,13 @@ class _Experiment:
         standing = self._standing()
         tuning = standing.tuning_cells()
         verdict = len(self._declaration.seeds) * len(self._declaration.variants)
-        missing = standing.missing(tuning)
+        missing = standing.recorded.missing(tuning)
         with Progress("runs", len(tuning) + verdict, len(tuning) - len(missing)) as progress:
             self._train(missing, experiment_id, parent, progress)
             standing = self._standing()
             choices = {name: self._choice(standing, name) for name in self._declaration.variants}
             parent.tag(self._asked(choices).tags())
-            missing = standing.missing(standing.verdict_cells())
+            missing = standing.recorded.missing(standing.verdict_cells())
             progress.end(verdict - len(missing))
             self._train(missing, experiment_id, parent, progress)
         return choices
@@ -181,25 +182,15 @@ class _Experiment:
     def _train(
         self, cells: list[Cell], experiment_id: str, parent: Run, progress: Progress
     ) -> None:
-        if not cells:
-            return
-        # TensorFlow takes seconds to import: an experiment that is done needs none of it.
-        from mnist_lab.recording import record
+        train_cells(cells, self._data, self._store, experiment_id, parent.id, self._tags, progress)
+        self._trained += len(cells)
 
-        for cell in cells:
-            tags = {
-                "kind": "training",
-                "experiment": self._experiment,
-                "stage": cell.stage,
-                "variant": cell.variant,
-            }
-            if cell.candidate.tuned:
-                tags["tuned"] = str(cell.candidate)
-                tags["tuned_by"] = json.dumps(self._declaration.tuned_by(cell.variant))
-            with self._store.run(experiment_id, cell.name, tags=tags, parent=parent.id) as run:
-                record(cell.config, self._data, cell.seed, run, progress)
-            self._trained += 1
-            progress.end()
+    def _tags(self, cell: Cell) -> dict[str, str]:
+        tags = {"experiment": self._experiment}
+        if cell.candidate.tuned:
+            tags["tuned"] = str(cell.candidate)
+            tags["tuned_by"] = json.dumps(self._declaration.tuned_by(cell.variant))
+        return tags
 
     def _choice(self, standing: Standing, variant: str) -> Choice:
         try:

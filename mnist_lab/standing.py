@@ -4,43 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import pandas as pd
 
+from mnist_lab.cells import Cell, Recorded
 from mnist_lab.config import RunConfig
 from mnist_lab.question import Candidate, ExperimentDeclaration
 from mnist_lab.sqlite_store import RunRecord
-
-Stage = Literal["tuning", "verdict"]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run that an experiment asks for.
-
-    Attributes:
-        stage: "tuning", or "verdict".
-        variant: its name.
-        seed: of the training.
-        candidate: what the variant is trained with.
-        config: the candidate's, while tuning with validation images.
-    """
-
-    stage: Stage
-    variant: str
-    seed: int
-    candidate: Candidate
-    config: RunConfig
-
-    @property
-    def name(self) -> str:
-        """The name of its run."""
-        tuned = f" {self.candidate}" if self.stage == "tuning" else ""
-        return f"{self.variant}{tuned} seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -64,9 +36,7 @@ class Choice:
 class Standing:
     """An experiment as declared, beside its runs on record.
 
-    A run counts if it belongs to this experiment, was trained by this version of the code on this
-    data with the configuration that is declared now, and finished or failed by itself. All others
-    stay on record and play no part.
+    Which runs count is said by `Recorded`; their configuration must be declared now.
 
     Args:
         declaration: what is asked.
@@ -85,29 +55,13 @@ class Standing:
         data_sha256: str,
     ) -> None:
         self.declaration = declaration
-        own = runs[runs["experiment"] == experiment]
-        ours = (own["code_digest"] == code_digest) & (own["data_sha256"] == data_sha256)
-        failed = (own["status"] == "FAILED") & own["failed_by_itself"].fillna(False).astype(bool)
-        ended = (own["status"] == "FINISHED") | failed
-        self._standing = own[ours & ended]
-        self._unfit = Counter(_reasons(own, code_digest, data_sha256)[~(ours & ended)])
-        self._by_cell: dict[tuple[str, str, int, str], pd.Series[Any]] = {}
-        for _, run in self._standing.iterrows():
-            key = (run["stage"], run["variant"], int(run["seed"]), run["config_digest"])
-            self._by_cell.setdefault(key, run)
+        self.recorded = Recorded(runs, experiment, code_digest, data_sha256)
 
     @property
     def judged(self) -> pd.DataFrame:
         """Runs of the verdict that count but for their configuration, which may be another."""
-        return self._standing[self._standing["stage"] == "verdict"]
-
-    def run_of(self, cell: Cell) -> pd.Series[Any] | None:
-        """The run of a cell that counts, or None if it is still to be trained."""
-        return self._by_cell.get((cell.stage, cell.variant, cell.seed, cell.config.digest()))
-
-    def missing(self, cells: list[Cell]) -> list[Cell]:
-        """The cells that are still to be trained, in their order."""
-        return [cell for cell in cells if self.run_of(cell) is None]
+        runs = self.recorded.runs
+        return runs[runs["stage"] == "verdict"]
 
     def tuning_cells(self) -> list[Cell]:
         """All runs of tuning, seed by seed."""
@@ -160,35 +114,20 @@ class Standing:
         config = self.declaration.tuning_config(candidate)
         values = []
         for seed in self.declaration.tuning_seeds:
-            run = self.run_of(Cell("tuning", variant, seed, candidate, config))
+            run = self.recorded.run_of(Cell("tuning", variant, seed, candidate, config))
             finished = run is not None and run["status"] == "FINISHED"
             values.append(float(run["val_accuracy"]) if run is not None and finished else math.nan)
         return sum(values) / len(values)
 
     def counted(self) -> pd.DataFrame:
         """The runs that count, tuning included, once there is a choice for each variant."""
-        cells = [*self.tuning_cells(), *self.verdict_cells()]
-        ids = [run["run_id"] for cell in cells if (run := self.run_of(cell)) is not None]
-        return self._standing[self._standing["run_id"].isin(ids)]
+        return self.recorded.of([*self.tuning_cells(), *self.verdict_cells()])
 
     def not_counted(self) -> dict[str, int]:
         """How many of the experiment's runs do not count, by reason."""
-        others = len(self._standing) - len(self.counted())
+        others = len(self.recorded.runs) - len(self.counted())
         reasons = {"not what the file asks for now, or trained twice": others} if others else {}
-        return {**self._unfit, **reasons}
-
-
-def _reasons(own: pd.DataFrame, code_digest: str, data_sha256: str) -> pd.Series[str]:
-    """Why each run would not count, the first reason that holds."""
-    statuses = {
-        "KILLED": "interrupted",
-        "RUNNING": "still running, or its process was killed",
-        "FAILED": "failed by an accident outside of training",
-    }
-    reasons = own["status"].map(statuses).fillna("")
-    reasons = reasons.mask(own["data_sha256"] != data_sha256, "trained on other data")
-    other_code = own["code_digest"].notna() & (own["code_digest"] != code_digest)
-    return reasons.mask(other_code, "trained by another version of the code")
+        return {**self.recorded.unfit, **reasons}
 
 
 def _is_edge(value: object, values: tuple[object, ...]) -> bool:

@@ -16,6 +16,7 @@ PACKAGE = Path(mnist_lab.__file__).parent
 ALLOWED = {
     "__main__": set(),
     "backend": set(),
+    "cells": {"config", "data", "progress", "question", "recording", "tracking"},
     "command": {"config"},
     "compare": {
         "command",
@@ -76,6 +77,7 @@ ALLOWED = {
     "randomness": {"backend"},
     "recording": {"backend", "config", "data", "progress", "tracking", "training"},
     "runner": {
+        "cells",
         "comparison",
         "config",
         "data",
@@ -84,7 +86,6 @@ ALLOWED = {
         "progress",
         "provenance",
         "question",
-        "recording",
         "sqlite_store",
         "standing",
         "tables",
@@ -105,7 +106,7 @@ ALLOWED = {
     },
     "space": {"declared", "config"},
     "sqlite_store": set(),
-    "standing": {"config", "question", "sqlite_store"},
+    "standing": {"cells", "config", "question", "sqlite_store"},
     "study": {
         "command",
         "connection",

@@ -1,0 +1,134 @@
+"""The runs that a comparison asks for: which are on record, and training those that are not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from mnist_lab.config import RunConfig
+from mnist_lab.data import Dataset
+from mnist_lab.progress import Progress
+from mnist_lab.question import Candidate
+from mnist_lab.tracking import Store
+
+Stage = Literal["tuning", "verdict", "confirmation"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run that is asked for.
+
+    Attributes:
+        stage: "tuning" or "verdict" of an experiment, "confirmation" of a study.
+        variant: its name.
+        seed: of the training.
+        candidate: what the variant is trained with.
+        config: the candidate's, while tuning with validation images.
+    """
+
+    stage: Stage
+    variant: str
+    seed: int
+    candidate: Candidate
+    config: RunConfig
+
+    @property
+    def name(self) -> str:
+        """The name of its run."""
+        tuned = f" {self.candidate}" if self.stage == "tuning" else ""
+        return f"{self.variant}{tuned} seed {self.seed}"
+
+
+class Recorded:
+    """The runs on record that count for one comparison.
+
+    A run counts if it belongs to this comparison, was trained by this version of the code on this
+    data, and finished or failed by itself. It is the run of a cell if its configuration and seed
+    are the cell's. All others stay on record and play no part.
+
+    Args:
+        runs: what is on record, as from `mnist_lab.runs`.
+        experiment: the comparison's name, by which its runs are tagged.
+        code_digest: of the present code.
+        data_sha256: of the present data.
+
+    Attributes:
+        runs: those that count.
+        unfit: how many do not, by reason.
+    """
+
+    def __init__(
+        self, runs: pd.DataFrame, experiment: str, code_digest: str, data_sha256: str
+    ) -> None:
+        own = runs[runs["experiment"] == experiment]
+        ours = (own["code_digest"] == code_digest) & (own["data_sha256"] == data_sha256)
+        failed = (own["status"] == "FAILED") & own["failed_by_itself"].fillna(False).astype(bool)
+        ended = (own["status"] == "FINISHED") | failed
+        self.runs = own[ours & ended]
+        self.unfit = Counter(_reasons(own, code_digest, data_sha256)[~(ours & ended)])
+        self._by_cell: dict[tuple[str, str, int, str], pd.Series[Any]] = {}
+        for _, run in self.runs.iterrows():
+            key = (run["stage"], run["variant"], int(run["seed"]), run["config_digest"])
+            self._by_cell.setdefault(key, run)
+
+    def run_of(self, cell: Cell) -> pd.Series[Any] | None:
+        """The run of a cell that counts, or None if it is still to be trained."""
+        return self._by_cell.get((cell.stage, cell.variant, cell.seed, cell.config.digest()))
+
+    def missing(self, cells: list[Cell]) -> list[Cell]:
+        """The cells that are still to be trained, in their order."""
+        return [cell for cell in cells if self.run_of(cell) is None]
+
+    def of(self, cells: list[Cell]) -> pd.DataFrame:
+        """The runs of some cells, in the order of the record."""
+        ids = [run["run_id"] for cell in cells if (run := self.run_of(cell)) is not None]
+        return self.runs[self.runs["run_id"].isin(ids)]
+
+
+def _reasons(own: pd.DataFrame, code_digest: str, data_sha256: str) -> pd.Series[str]:
+    """Why each run would not count, the first reason that holds."""
+    statuses = {
+        "KILLED": "interrupted",
+        "RUNNING": "still running, or its process was killed",
+        "FAILED": "failed by an accident outside of training",
+    }
+    reasons = own["status"].map(statuses).fillna("")
+    reasons = reasons.mask(own["data_sha256"] != data_sha256, "trained on other data")
+    other_code = own["code_digest"].notna() & (own["code_digest"] != code_digest)
+    return reasons.mask(other_code, "trained by another version of the code")
+
+
+def train_cells(
+    cells: list[Cell],
+    data: Dataset,
+    store: Store,
+    experiment_id: str,
+    parent_id: str,
+    tags: Callable[[Cell], Mapping[str, str]],
+    progress: Progress,
+) -> None:
+    """Train cells one after the other, each as a run on record.
+
+    Args:
+        cells: what to train.
+        data: the digits.
+        store: where the runs are recorded.
+        experiment_id: the MLflow experiment they are filed in.
+        parent_id: the run they are shown under.
+        tags: a cell's tags but for its kind, stage and variant.
+        progress: is told of every run and epoch.
+    """
+    if not cells:
+        return
+    # TensorFlow takes seconds to import: a comparison that is done needs none of it.
+    from mnist_lab.recording import record
+
+    for cell in cells:
+        own = {"kind": "training", "stage": cell.stage, "variant": cell.variant, **tags(cell)}
+        with store.run(experiment_id, cell.name, tags=own, parent=parent_id) as run:
+            record(cell.config, data, cell.seed, run, progress)
+        progress.end()
