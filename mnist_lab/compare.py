@@ -92,11 +92,11 @@ def main(
     pair: tuple[str, str] | None,
     data_path: str | None,
 ) -> None:
-    """Print the recorded runs of NAME: of a study the best first, of an experiment its verdict."""
+    """Print the recorded runs of NAME: trials of a study, the best first, and all verdicts."""
     if output is not None:
         check_folder(output, "--output")
 
-    from mnist_lab.listing import grouped, sort
+    from mnist_lab.listing import ordered
     from mnist_lab.tables import runs
     from mnist_lab.tracking import open_store
     from mnist_lab.verdict import recorded_questions
@@ -107,7 +107,7 @@ def main(
         _mcnemar(table, pair, store, _data(data_path))
         return
     questions = recorded_questions(store.runs(store.find_experiment(name)))
-    table = grouped(table) if questions else sort(table, "val_accuracy")
+    table = ordered(table)
     text = _written(table, form)
     if output is None:
         click.echo(text)
@@ -136,7 +136,11 @@ def _written(table: pd.DataFrame, form: str) -> str:
     if form == "json":
         records = table.astype(object).where(table.notna(), None).to_dict("records")
         return json.dumps(records, indent=2, default=lambda time: time.isoformat())
-    return readable(table, form="pipe" if form == "markdown" else "simple")
+    # Trials are ranked, runs of an experiment or a confirmation are not: a table for each.
+    is_trial = table["trial"].notna()
+    parts = [part for part in (table[is_trial], table[~is_trial]) if len(part)] or [table]
+    style = "pipe" if form == "markdown" else "simple"
+    return "\n\n".join(readable(part, form=style) for part in parts)
 
 
 def _show_verdicts(table: pd.DataFrame, questions: list[Asked]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from tabulate import tabulate
 
-from mnist_lab.tables import FIELD_COLUMNS
+from mnist_lab.tables import EPOCH_METRICS, FIELD_COLUMNS
 
 
 def sort(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -18,7 +18,7 @@ def sort(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def grouped(table: pd.DataFrame) -> pd.DataFrame:
-    """Runs of experiments by variant and seed, those of tuning after those of the verdict.
+    """Runs that verdicts rest on by variant and seed, and those of tuning after them.
 
     They are not ranked: the variants of an experiment are compared, not chosen from.
     """
@@ -26,13 +26,56 @@ def grouped(table: pd.DataFrame) -> pd.DataFrame:
     places = pd.DataFrame(
         {
             "experiment": table["experiment"],
-            "stage": table["stage"] != "verdict",
+            "stage": table["stage"] == "tuning",
             "variant": table["variant"].map(first),
             "seed": table["seed"],
         }
     )
     order = places.sort_values(list(places.columns), kind="stable").index
     return table.loc[order].reset_index(drop=True)
+
+
+def ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """A study's trials, the best by validation accuracy first, then all other runs as `grouped`."""
+    is_trial = table["trial"].notna()
+    parts = [sort(table[is_trial], "val_accuracy"), grouped(table[~is_trial])]
+    return pd.concat([part for part in parts if len(part)] or [table], ignore_index=True)
+
+
+def by_trial(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a trial: of one with several trainings the mean of what was measured.
+
+    Args:
+        table: runs of one study's trials; those of a trial differ in their seed alone.
+
+    Returns:
+        The same columns; `duration` is the sum, and all that cannot be averaged is of the first.
+    """
+    if not table["trial"].duplicated().any():
+        return table
+    means = [*EPOCH_METRICS, "test_loss", "test_accuracy"]
+    how: dict[str, str] = dict.fromkeys(table.columns, "first") | dict.fromkeys(means, "mean")
+    how |= dict.fromkeys(("duration", "train_seconds", "epochs_done"), "sum")
+    grouped_ = table.sort_values(["trial", "seed"], kind="stable").groupby("trial", sort=False)
+    return grouped_.agg({key: value for key, value in how.items() if key != "trial"}).reset_index()
+
+
+def readable_front(front: pd.DataFrame) -> str:
+    """A Pareto front as aligned text."""
+    cells = [
+        [
+            _cell(column, value) if value == value and value is not None else ""
+            for column, value in zip(front.columns, row, strict=True)
+        ]
+        for row in front.astype(object).itertuples(index=False)
+    ]
+    text: str = tabulate(
+        cells,
+        headers=list(front.columns),
+        disable_numparse=True,
+        colalign=["right"] * len(front.columns),
+    )
+    return text
 
 
 def readable(table: pd.DataFrame, keep: Sequence[str] = (), form: str = "simple") -> str:
@@ -79,6 +122,8 @@ def _cell(column: str, value: object) -> str:
         return f"{value:.1f}"
     if column == "data_sha256":
         return str(value)[:12]
+    if column == "parameters":
+        return f"{value:,.0f}"
     if isinstance(value, float):
         return f"{value:.4f}" if column.endswith(("accuracy", "loss")) else f"{value:.4g}"
     return str(value)

@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from mnist_lab.conditional import NAMED
 from mnist_lab.config import ConfigError, RunConfig, RunFields
 from mnist_lab.declared import Declared, nearest
+from mnist_lab.dimensions import Choices, Dimension, Scalar, Value
 
-Scalar = int | float | str | bool
+Metric = Literal["val_accuracy", "val_loss"]
+Objective = Literal["val_accuracy", "val_loss", "parameters", "seconds"]
 
-
-class IntRange(Declared):
-    """Whole numbers from `low` to `high`, both included; `log` draws on a logarithmic scale."""
-
-    type: Literal["int"]
-    low: int
-    high: int
-    log: bool = False
+MAXIMIZED = ("val_accuracy",)
+# Each point waits in the storage as a trial.
+_LARGEST_GRID = 10_000
 
 
-class FloatRange(Declared):
-    """Real numbers from `low` to `high`; `log` draws on a logarithmic scale."""
-
-    type: Literal["float"]
-    low: float
-    high: float
-    log: bool = False
-
-
-class Choices(Declared):
-    """One of some values without an order."""
-
-    type: Literal["categorical"]
-    choices: Annotated[
-        tuple[Scalar, ...],
-        BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
-        Field(min_length=1),
-    ]
-
-
-Dimension = Annotated[IntRange | FloatRange | Choices, Field(discriminator="type")]
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
 
 
 class StudyDeclaration(Declared):
@@ -52,62 +33,162 @@ class StudyDeclaration(Declared):
         title: one line for the reader.
         trials: the study's total of trials; a study that has them is complete.
         metric: what is maximized (val_accuracy) or minimized (val_loss), after the last epoch.
-        sampler: "tpe" (Bergstra et al., 2011) or "random".
+        objectives: several of them instead, which end in a Pareto front: a metric first, by
+            which one of the front is chosen, then a metric, "parameters" (their number) or
+            "seconds" (the epochs times the median duration of one, compilation left out), which
+            are minimized.
+        sampler: "tpe" (Bergstra et al., 2011), "random", "grid" (all combinations, once each),
+            "cmaes" (Hansen and Ostermeier, 2001; of numbers alone) or "nsgaii" (Deb et al., 2002).
         pruner: "median" (stops a trial that is below the median of the earlier ones at the same
-            epoch), "hyperband" (Li et al., 2018) or "none"; it sees every epoch.
-        seed: of the sampler's choices and of every trial's training.
+            step), "successive_halving" (Jamieson and Talwalkar, 2016; Li et al., 2020),
+            "hyperband" (Li et al., 2018) or "none". The steps are the epochs of a trial's first
+            training, then one at the end of each further training.
+        seed: of the sampler's choices and of every trial's first training.
+        seeds_per_trial: trainings of a trial, with `seed`, `seed` + 1 and so on; their mean counts.
         config: fields of `RunConfig` that are the same for all trials.
         search: the fields that are searched, and where.
+        space: instead of `search` a Python function, "FILE.py:FUNCTION" with FILE.py beside the
+            study's file; see `mnist_lab.conditional`.
+        first: of a `space`, the parameters of the first trial.
     """
 
     title: str = ""
     trials: int = Field(default=20, ge=1, le=1_000_000)
-    metric: Literal["val_accuracy", "val_loss"] = "val_accuracy"
-    sampler: Literal["tpe", "random"] = "tpe"
-    pruner: Literal["median", "hyperband", "none"] = "median"
+    metric: Metric = "val_accuracy"
+    objectives: Annotated[tuple[Objective, ...], BeforeValidator(_tuple)] = ()
+    sampler: Literal["tpe", "random", "grid", "cmaes", "nsgaii"] = "tpe"
+    pruner: Literal["median", "successive_halving", "hyperband", "none"] = "median"
     seed: int = Field(default=0, ge=0, lt=2**32)
+    seeds_per_trial: int = Field(default=1, ge=1, le=100)
     config: RunFields = RunFields(validation_size=10_000)
-    search: dict[str, Dimension] = Field(min_length=1)
+    search: dict[str, Dimension] = Field(default_factory=dict)
+    space: str | None = None
+    first: dict[str, Scalar] = Field(default_factory=dict)
+
+    @property
+    def goals(self) -> tuple[Objective, ...]:
+        """What is optimized: the objectives, or the one metric."""
+        return self.objectives or (self.metric,)
+
+    @property
+    def chosen_by(self) -> Objective:
+        """The metric of validation images by which the best configuration is chosen."""
+        return self.goals[0]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that the search uses, in the order of a trial's trainings."""
+        return tuple(range(self.seed, self.seed + self.seeds_per_trial))
+
+    @property
+    def most_epochs(self) -> int:
+        """The epochs of the longest training of the declared space."""
+        searched = self.search.get("epochs")
+        tried = () if searched is None else searched.tried()
+        return max([self.config.epochs, *(value for value in tried if isinstance(value, int))])
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Searched keys that are no fields, or whose values `RunConfig` refuses."""
-        fields = [name for name in RunConfig.model_fields if name != "validation_size"]
-        # One field at a time is varied, for what it may be can depend on the others.
-        firsts = {
-            key: dimension.choices[0] if isinstance(dimension, Choices) else dimension.low
-            for key, dimension in self.search.items()
-            if key in fields
-        }
+        """Searched keys that are no fields, values that `RunConfig` refuses, a search at odds."""
+        if self.space is None and not self.search:
+            yield "search", "missing; it must be given, or a function as space"
+        yield from self._space_problems()
         for key, dimension in self.search.items():
-            place = f"search.{key}"
-            if key not in fields:
-                yield (
-                    place,
-                    f"nothing to search{nearest(key, fields) or '.'} Known: {', '.join(fields)}",
-                )
-                continue
-            if key in self.config.model_fields_set:
-                yield place, "is fixed in [config] as well; it can be one or the other"
-            if isinstance(dimension, Choices):
-                values: tuple[Scalar, ...] = dimension.choices
-                if len(set(values)) < len(values):
-                    yield place, f"choices {list(values)} are not all different"
-            else:
-                values = (dimension.low, dimension.high)
-                if dimension.low >= dimension.high:
-                    yield place, f"low {dimension.low} is not below high {dimension.high}"
-                if dimension.log and dimension.low <= 0:
-                    yield place, f"low {dimension.low} is not above 0, which log = true needs"
-            for value in values:
-                try:
-                    self.configuration({**firsts, key: value})
-                except ConfigError as error:
-                    yield place, str(error).removeprefix("RunConfig: ")
+            yield from self._dimension_problems(key, dimension)
+        yield from self._objective_problems()
+        yield from self._sampler_problems()
+        if self.seed + self.seeds_per_trial > 2**32:
+            yield "seeds_per_trial", f"{self.seeds_per_trial} from seed {self.seed} on exceed 2**32"
         if self.config.validation_size < 1:
             yield (
                 "config.validation_size",
                 "must be at least 1: a study selects on validation images, never on test images",
             )
+
+    def _space_problems(self) -> Iterator[tuple[str, str]]:
+        if self.space is None:
+            if self.first:
+                yield "first", "is not used without space; of a [search] the baseline is the first"
+            return
+        if not NAMED.fullmatch(self.space):
+            yield (
+                "space",
+                f"{self.space!r} is not accepted: it should be FILE.py:FUNCTION, with FILE.py "
+                "beside this file",
+            )
+        if self.search:
+            yield "space", "and [search] are both given; it can be one or the other"
+
+    def _dimension_problems(self, key: str, dimension: Dimension) -> Iterator[tuple[str, str]]:
+        fields = [name for name in RunConfig.model_fields if name != "validation_size"]
+        place = f"search.{key}"
+        if key not in fields:
+            yield (
+                place,
+                f"nothing to search{nearest(key, fields) or '.'} Known: {', '.join(fields)}",
+            )
+            return
+        if key in self.config.model_fields_set:
+            yield place, "is fixed in [config] as well; it can be one or the other"
+        yield from ((place + inner, what) for inner, what in dimension.problems())
+        # One field at a time is varied, for what it may be can depend on the others.
+        firsts = {name: d.tried()[0] for name, d in self.search.items() if name in fields}
+        for value in dimension.tried():
+            try:
+                self.configuration({**firsts, key: value})
+            except ConfigError as error:
+                yield place, str(error).removeprefix("RunConfig: ")
+
+    def _objective_problems(self) -> Iterator[tuple[str, str]]:
+        if not self.objectives:
+            return
+        shown = ", ".join(self.objectives)
+        if len(self.objectives) < 2 or len(set(self.objectives)) < len(self.objectives):
+            yield "objectives", f"{shown}: expected several different ones; for one there is metric"
+        if self.objectives[0] not in ("val_accuracy", "val_loss"):
+            yield (
+                "objectives",
+                f"{shown}: expected val_accuracy or val_loss first, by which one configuration of "
+                "the Pareto front is chosen",
+            )
+        if "metric" in self.model_fields_set:
+            yield "metric", "and objectives are both given; it can be one or the other"
+        if self.pruner != "none":
+            yield (
+                "pruner",
+                f"'{self.pruner}' with several objectives: a trial can be pruned by one value "
+                'alone; write pruner = "none"',
+            )
+
+    def _sampler_problems(self) -> Iterator[tuple[str, str]]:
+        if self.sampler == "grid":
+            yield from self._grid_problems()
+        if self.sampler != "cmaes":
+            return
+        if self.objectives:
+            yield "sampler", "'cmaes' has one objective; for several there are tpe and nsgaii"
+        if self.space is not None:
+            yield "sampler", "'cmaes' needs the same parameters in all trials: [search], not space"
+        for key, dimension in self.search.items():
+            if isinstance(dimension, Choices):
+                yield f"search.{key}", "is categorical; sampler 'cmaes' searches numbers alone"
+        if len(self.search) == 1:
+            yield "sampler", "'cmaes' needs at least two parameters; for one there is tpe"
+
+    def _grid_problems(self) -> Iterator[tuple[str, str]]:
+        if self.space is not None:
+            yield "sampler", "'grid' needs the points of a [search], which space does not tell"
+            return
+        for key, dimension in self.search.items():
+            if not dimension.points():
+                yield (
+                    f"search.{key}",
+                    "has no points for sampler 'grid'; give it a step, or choices",
+                )
+        size = math.prod(len(dimension.points()) for dimension in self.search.values())
+        if size > _LARGEST_GRID:
+            yield "sampler", f"'grid' has {size:,} points; at most {_LARGEST_GRID:,} are accepted"
+        elif 0 < size < self.trials:
+            yield "trials", f"{self.trials} is more than the {size} points of the grid"
 
     def configuration(self, values: Mapping[str, object]) -> RunConfig:
         """The configuration of a trial.
@@ -120,17 +201,31 @@ class StudyDeclaration(Declared):
         """
         return RunConfig(**{**dict(self.config), **values})
 
+    def values(self, parameters: Mapping[str, Any]) -> dict[str, Value]:
+        """The values of the searched fields from the parameters that a search stored."""
+        found: dict[str, Value] = {}
+        for key, stored in parameters.items():
+            dimension = self.search[key]
+            found[key] = dimension.value(stored) if isinstance(dimension, Choices) else stored
+        return found
+
     def baseline_parameters(self) -> dict[str, Scalar] | None:
-        """The baseline's values of the searched fields, or None if the space excludes one."""
+        """The baseline's parameters of the search, or None if the space excludes one."""
         baseline = RunConfig()
-        values: dict[str, Scalar] = {}
+        parameters: dict[str, Scalar] = {}
         for key, dimension in self.search.items():
-            value = baseline.hidden[0] if key == "hidden" else getattr(baseline, key)
-            if isinstance(dimension, Choices):
-                inside = value in dimension.choices
-            else:
-                inside = dimension.low <= value <= dimension.high
-            if not inside:
+            value = getattr(baseline, key)
+            if key == "hidden" and not isinstance(dimension, Choices):
+                value = value[0]
+            if not dimension.holds(value):
                 return None
-            values[key] = value
-        return values
+            parameters[key] = dimension.stored(value) if isinstance(dimension, Choices) else value
+        return parameters
+
+    def grid(self) -> list[dict[str, Scalar]]:
+        """The parameters of all points, those of the first key varied last."""
+        columns = [
+            [(key, d.stored(v) if isinstance(d, Choices) else v) for v in d.points()]
+            for key, d in self.search.items()
+        ]
+        return [dict(point) for point in itertools.product(*columns)]  # type: ignore[arg-type]

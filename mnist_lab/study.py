@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mnist_lab.command import command
+from mnist_lab.config import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mnist_lab.search import Outcome
+    from mnist_lab.config import RunConfig
+    from mnist_lab.confirmation import Confirmation
+    from mnist_lab.data import Dataset
+    from mnist_lab.outcome import Outcome
     from mnist_lab.space import StudyDeclaration
+    from mnist_lab.tracking import Store
 
 FOLDER = Path("studies")
 _SHOWN_TRIALS = 10
+_CONFIRMATION_SEEDS = 5
 
 
 @click.command(
@@ -44,6 +51,20 @@ _SHOWN_TRIALS = 10
     metavar="URL",
     help="Optuna storage; by default sqlite, in a .db file beside the study's .toml.",
 )
+@click.option(
+    "--confirm",
+    type=click.IntRange(0, 600),
+    default=_CONFIRMATION_SEEDS,
+    show_default=True,
+    metavar="SEEDS",
+    help="Seeds of the best configuration's comparison with the baseline; 0 for none.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the trials and the confirmation there as CSV, a row a run.",
+)
 @command
 def main(
     name: str,
@@ -53,14 +74,24 @@ def main(
     timeout: float | None,
     data_path: str | None,
     storage: str | None,
+    confirm: int,
+    output: Path | None,
 ) -> None:
-    """Run the study NAME: every trial becomes a run in MLflow, and the best are shown."""
+    """Run the study NAME: search, then compare the best configuration with the baseline."""
     from mnist_lab.declaration import find, read
+    from mnist_lab.files import check_folder
     from mnist_lab.space import StudyDeclaration
 
     path = find(name, FOLDER, "study")
     declared = read(path, StudyDeclaration)
     declaration = _overridden(declared, trials, epochs, seed)
+    space = None
+    if declaration.space is not None:
+        from mnist_lab.conditional import load_space
+
+        space = load_space(declaration.space, path.parent)
+    if output is not None:
+        check_folder(output, "--output")
 
     from mnist_lab.data import load_data, load_mnist
 
@@ -81,23 +112,25 @@ def main(
     store = open_store()  # before TensorFlow, which takes longer to import than this to fail
 
     from mnist_lab.search import run_study
-    from mnist_lab.tables import runs
 
-    again = f"python -m mnist_lab.study {name}{_options(trials, epochs, seed, data_path, storage)}"
+    given: dict[str, object] = {"trials": trials, "epochs": epochs, "seed": seed, "data": data_path}
+    given["storage"] = None if storage is None else without_password(storage)
+    given |= {"confirm": None if confirm == _CONFIRMATION_SEEDS else confirm, "output": output}
+    again = f"python -m mnist_lab.study {name}" + "".join(
+        f" --{key} {value}" for key, value in given.items() if value is not None
+    )
+    call = _Call(declaration, path.stem, study_name, data, store, url, again)
+    confirmation = None
     try:
-        outcome = run_study(declaration, path.stem, study_name, data, store, url, timeout)
+        outcome = run_study(declaration, path.stem, study_name, data, store, url, timeout, space)
+        call.report_search(outcome)
+        if confirm and outcome.best is not None and outcome.done >= declaration.trials:
+            confirmation = call.confirm(outcome, outcome.best, confirm)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"the finished trials are kept; go on with\n  {again}") from None
-    table = runs(path.stem, store)
-    table = table[table["study"] == study_name]
-    click.echo(f"{study_name}: {_counts(outcome, table)}")
-    _report(declaration, outcome, table, again)
-    if (absent := outcome.done - len(table[table["state"].notna()])) > 0:
-        click.echo(
-            f"\n{absent} finished trials are in {without_password(url)} but have no run in this "
-            "MLflow store. To begin the study anew, delete the one or use another --storage."
-        )
-    _show_more(path.stem, url, store.link(outcome.experiment_id))
+        raise KeyboardInterrupt(f"the finished runs are kept; go on with\n  {again}") from None
+    if output is not None:
+        call.write(output, confirmation)
+    call.show_more(outcome)
 
 
 def _overridden(
@@ -106,60 +139,159 @@ def _overridden(
     config = declaration.config
     if epochs is not None:
         config = config.model_copy(update={"epochs": epochs})
-    given = {"trials": trials, "seed": seed}
+    given: dict[str, object] = {"trials": trials, "seed": seed}
     changes = {key: value for key, value in given.items() if value is not None}
-    return declaration.model_copy(update={**changes, "config": config})
+    changed = declaration.model_copy(update={**changes, "config": config})
+    for key, what in changed.problems():  # a grid of fewer points than --trials, say
+        raise UserError(f"{'--' if key in given else ''}{key}: {what}")
+    return changed
 
 
-def _options(
-    trials: int | None, epochs: int | None, seed: int | None, data: str | None, storage: str | None
-) -> str:
-    from mnist_lab.connection import without_password
+@dataclass(frozen=True)
+class _Call:
+    """One call of the command, and what it tells the user.
 
-    given = {"trials": trials, "epochs": epochs, "seed": seed, "data": data}
-    if storage is not None:
-        given["storage"] = without_password(storage)
-    return "".join(f" --{key} {value}" for key, value in given.items() if value is not None)
+    Attributes:
+        declaration: of the study, with what the command line changed.
+        name: of the MLflow experiment.
+        study: the study's name: `name`, and what the command line changed.
+        data: the digits.
+        store: where runs are recorded.
+        url: of the Optuna storage.
+        again: the command that goes on with the study.
+    """
 
+    declaration: StudyDeclaration
+    name: str
+    study: str
+    data: Dataset
+    store: Store
+    url: str
+    again: str
 
-def _counts(outcome: Outcome, table: pd.DataFrame) -> str:
-    counts = table["state"].value_counts()
-    kinds = ", ".join(f"{count} {str(state).lower()}" for state, count in counts.items())
-    return f"{outcome.done} trials" + (f" ({kinds})" if kinds else "")
+    def _trials(self) -> pd.DataFrame:
+        """The runs of the study's trials that have ended."""
+        from mnist_lab.tables import runs
 
+        table = runs(self.name, self.store)
+        return table[(table["study"] == self.study) & table["state"].notna()]
 
-def _report(
-    declaration: StudyDeclaration, outcome: Outcome, table: pd.DataFrame, again: str
-) -> None:
-    """The best trials, the best configuration, and what is missing."""
-    from mnist_lab.listing import readable, sort
+    def report_search(self, outcome: Outcome) -> None:
+        """The best trials, the best configuration, and what is missing."""
+        from mnist_lab.connection import without_password
+        from mnist_lab.listing import by_trial, readable, readable_front, sort
 
-    finished = table[table["state"].notna()]
-    best = sort(finished, declaration.metric).head(_SHOWN_TRIALS)
-    click.echo(
-        f"\nBest by {declaration.metric} (one training a trial, seed {declaration.seed}; "
-        "test accuracy is on record only, nothing is chosen by it):\n"
-    )
-    click.echo(readable(best, keep=list(declaration.search)))
-    if outcome.best is None:
-        click.echo("\nNo trial is complete yet.")
-    else:
+        declaration, trials = self.declaration, by_trial(self._trials())
+        metric, seeds = declaration.chosen_by, declaration.seeds
+        states = trials["state"].value_counts().items()
+        kinds = ", ".join(f"{count} {str(state).lower()}" for state, count in states)
+        click.echo(f"{self.study}: {outcome.done} trials" + (f" ({kinds})" if kinds else ""))
+        how = f"one training a trial, seed {seeds[0]}"
+        if len(seeds) > 1:
+            how = f"the mean over trainings with seeds {seeds[0]} to {seeds[-1]}"
         click.echo(
-            f"\nBest configuration (trial {outcome.best_trial}, "
-            f"{declaration.metric} {outcome.best_value:.4f}):\n"
+            f"\nBest by {metric} ({how}; "
+            "test accuracy is on record only, nothing is chosen by it):\n"
         )
-        click.echo("".join(f"  {line}\n" for line in outcome.best.to_toml().splitlines()), nl=False)
-    missing = declaration.trials - outcome.done
-    if missing > 0:
-        click.echo(f"\n{missing} of {declaration.trials} trials are missing; go on with\n  {again}")
+        best = sort(trials, metric).head(_SHOWN_TRIALS)
+        click.echo(readable(best, keep=list(declaration.search)))
+        if len(outcome.front):
+            goals = ", ".join(declaration.goals)
+            click.echo(
+                f"\nPareto front of {goals}: no trial is at least as good in all of them and "
+                "better in one\n"
+            )
+            click.echo(readable_front(outcome.front))
+        if outcome.best is None:
+            click.echo("\nNo trial is complete yet.")
+        else:
+            click.echo(
+                f"\nBest configuration (trial {outcome.best_trial}, "
+                f"{metric} {outcome.best_value:.4f}):\n"
+            )
+            lines = outcome.best.to_toml().splitlines()
+            click.echo("\n".join(f"  {line}" for line in lines))
+        if (missing := declaration.trials - outcome.done) > 0:
+            total = declaration.trials
+            click.echo(f"\n{missing} of {total} trials are missing; go on with\n  {self.again}")
+        if (absent := outcome.done - len(trials)) > 0:
+            click.echo(
+                f"\n{absent} finished trials are in {without_password(self.url)} but have no run "
+                "in this MLflow store. To begin the study anew, delete the one or use another "
+                "--storage."
+            )
 
+    def confirm(self, outcome: Outcome, best: RunConfig, seeds: int) -> Confirmation:
+        """Compare the best configuration with the baseline, and register its model."""
+        from mnist_lab.confirmation import confirm, confirmation_seeds
+        from mnist_lab.verdict import report
 
-def _show_more(name: str, url: str, link: str) -> None:
-    from mnist_lab.connection import without_password
+        confirmation = confirm(
+            best,
+            outcome.best_trial,
+            confirmation_seeds(seeds, self.declaration.seeds),
+            self.name,
+            self.study,
+            self.data,
+            self.store,
+            outcome.experiment_id,
+            outcome.parent_id,
+        )
+        used = confirmation.asked.seeds
+        several = f"seeds {used[0]} to {used[-1]}" if len(used) > 1 else f"seed {used[0]}"
+        click.echo(
+            f"\nConfirmation: trained on all {len(self.data.train_labels):,} training images with "
+            f"{several}, which the search never used;\nthe baseline is Chollet's listing 2.1, "
+            f"whatever the study fixes. {confirmation.trained} runs were trained now.\n"
+        )
+        click.echo(report(confirmation.runs, confirmation.asked))
+        if len(confirmation.asked.configs) == 1:
+            click.echo("\nThe best configuration is the baseline itself: nothing to compare.")
+        self._register(outcome, confirmation)
+        return confirmation
 
-    click.echo(f"\nAll runs as a table:  python -m mnist_lab.compare {name}")
-    click.echo(f"The search:           optuna-dashboard {without_password(url)}")
-    click.echo(f"All runs in MLflow:   mlflow ui, then open\n  {link}")
+    def _register(self, outcome: Outcome, confirmation: Confirmation) -> None:
+        from mnist_lab.registry import Winner, register
+
+        run = confirmation.model_run
+        if run is None:
+            click.echo("\nNo model is registered: all trainings of the best configuration failed.")
+            return
+        tags = {
+            "study": self.study,
+            "trial": str(outcome.best_trial),
+            "seed": str(run["seed"]),
+            "config_digest": str(run["config_digest"]),
+            "data_sha256": self.data.sha256,
+        }
+        run_id, uri = str(run["run_id"]), str(run["model_uri"])
+        winner = Winner(run_id, uri, self.declaration.chosen_by, outcome.best_value, tags)
+        registered = register(self.store, self.study, winner)
+        version = f"\nRegistered model '{registered.name}': version {registered.version}"
+        if registered.reason:
+            click.echo(f"{version}; {registered.champion} stays champion: {registered.reason}")
+        else:
+            click.echo(f"{version} is the champion; to serve it:")
+        click.echo(f"  mlflow models serve -m '{registered.uri}' --env-manager local")
+
+    def write(self, output: Path, confirmation: Confirmation | None) -> None:
+        """The trials, and the runs of the confirmation, as a file."""
+        from mnist_lab.files import replace
+        from mnist_lab.tables import no_runs
+        from mnist_lab.verdict import study_results
+
+        confirmed = no_runs() if confirmation is None else confirmation.runs
+        text = study_results(self._trials(), confirmed).to_csv(index=False)
+        replace(output, text, "--output")
+
+    def show_more(self, outcome: Outcome) -> None:
+        """Where to look closer."""
+        from mnist_lab.connection import without_password
+
+        link = self.store.link(outcome.experiment_id)
+        click.echo(f"\nAll runs as a table:  python -m mnist_lab.compare {self.name}")
+        click.echo(f"The search:           optuna-dashboard {without_password(self.url)}")
+        click.echo(f"All runs in MLflow:   mlflow ui, then open\n  {link}")
 
 
 if __name__ == "__main__":

@@ -51,8 +51,9 @@ def runs(name: str, store: Store | None = None) -> pd.DataFrame:
     Returns:
         One row a run. `run_id`, `name`, `variant`; of a study `trial` (Int64), `state` (COMPLETE,
         PRUNED, FAIL), `study`; of an experiment `experiment`, `stage` ("tuning" or "verdict"),
-        `tuned` (the tuned values as text); `status` (MLflow's), `parent` (run id of the study or
-        experiment); the fields of `RunConfig` (`loss` as `loss_function`): int Int64, float
+        `tuned` (the tuned values as text); of a study's confirmation `study`, `experiment` and
+        `stage` ("confirmation"), and no trial; `status` (MLflow's), `parent` (run id of the study
+        or experiment); the fields of `RunConfig` (`loss` as `loss_function`): int Int64, float
         float64, bool boolean, all others text, as `hidden` "512" or "512-256"; `seed`,
         `parameters`, `epochs_done`; the last values of `loss`, `accuracy`, `val_loss`,
         `val_accuracy`, `epoch_seconds`; `test_loss`,

@@ -311,6 +311,7 @@ class Run:
     reason: str = ""
     failed_by_itself: bool = False
     epochs_done: int = 0
+    parameters: int = 0
     train_seconds: float = 0.0
     _began: float = field(default_factory=time.perf_counter)
 
@@ -327,6 +328,7 @@ class Run:
     ) -> None:
         """What is known before the first epoch: configuration, seed, machine, code and data."""
         _prepare_for_models()
+        self.parameters = parameters
         git = provenance.git_state()
         params = {**config.params(), "seed": str(seed), "parameters": str(parameters)}
         tags = {
@@ -422,8 +424,9 @@ class Run:
 
     @held()
     def log_text(self, name: str, text: str) -> None:
-        """A small text file among the run's artifacts."""
-        with self._artifact(name) as path:
+        """A text file among the run's artifacts; `name` may be in a folder: "figures/x.html"."""
+        folder, _, name = name.rpartition("/")
+        with self._artifact(name, folder or None) as path:
             path.write_text(text, encoding="utf-8")
 
     @held()
@@ -432,12 +435,12 @@ class Run:
         self._client.log_artifacts(self.id, str(folder), name)
 
     @contextmanager
-    def _artifact(self, name: str) -> Iterator[Path]:
-        """A path to write a file to that becomes an artifact of the run."""
+    def _artifact(self, name: str, place: str | None = None) -> Iterator[Path]:
+        """A path to write a file to that becomes an artifact of the run, in the folder `place`."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / name
             yield path
-            self._client.log_artifact(self.id, str(path))
+            self._client.log_artifact(self.id, str(path), place)
 
     def _log_metrics(self, values: Mapping[str, float], step: int) -> None:
         now = int(time.time() * 1000)

@@ -13,8 +13,12 @@ from tabulate import tabulate
 
 from mnist_lab.comparison import IMAGES, MARGIN, ComparisonError, compare
 from mnist_lab.sqlite_store import RunRecord
+from mnist_lab.tables import FIELD_COLUMNS
 
 Row = dict[Hashable, Any]
+
+# Verdicts rest on runs of these stages: of an experiment's, and of a study's confirmation.
+_JUDGED_STAGES = ("verdict", "confirmation")
 
 # A row a run: what a reader of the committed results needs, and nothing that differs between two
 # machines that recorded the same.
@@ -30,7 +34,7 @@ class Asked:
     """What an experiment asks, as it is put on record with its parent run.
 
     Attributes:
-        experiment: its name, by which its runs are tagged.
+        experiment: its name, by which its runs are tagged; a study's confirmation is one, too.
         title: one line for the reader.
         question: what is asked.
         claim: what was expected.
@@ -85,7 +89,7 @@ class Asked:
 
 
 def recorded_questions(records: Iterable[RunRecord]) -> list[Asked]:
-    """What the experiments among some runs ask, each as it was asked last.
+    """What the experiments and the studies among some runs ask, each as it was asked last.
 
     Args:
         records: all runs of an MLflow experiment.
@@ -93,7 +97,7 @@ def recorded_questions(records: Iterable[RunRecord]) -> list[Asked]:
     parents = [
         record
         for record in records
-        if record.tags.get("kind") == "experiment" and "configs" in record.tags
+        if record.tags.get("kind") in ("experiment", "study") and "configs" in record.tags
     ]
     parents.sort(key=lambda parent: parent.end_ms or parent.start_ms)
     asked = [Asked.from_tags(parent.tags) for parent in parents]
@@ -114,7 +118,7 @@ def judged_runs(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
     failed = (runs["status"] == "FAILED") & runs["failed_by_itself"].fillna(False).astype(bool)
     chosen = runs[
         (runs["experiment"] == asked.experiment)
-        & (runs["stage"] == "verdict")
+        & runs["stage"].isin(_JUDGED_STAGES)
         & (runs["code_digest"] == asked.code_digest)
         & (runs["data_sha256"] == asked.data_sha256)
         & (runs["config_digest"] == runs["variant"].map(asked.configs))
@@ -131,7 +135,7 @@ def _ordered(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
     places = pd.DataFrame(
         {
             "variant": runs["variant"].map(variants),
-            "stage": runs["stage"] != "verdict",
+            "stage": runs["stage"] == "tuning",
             "asked": runs["seed"].map(seeds).fillna(len(seeds)),
             "tuned": runs["tuned"].fillna(""),
             "seed": runs["seed"],
@@ -160,6 +164,22 @@ def results(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
         asked: what is asked.
     """
     return _ordered(runs, asked)[list(_RESULTS)]
+
+
+def study_results(trials: pd.DataFrame, confirmed: pd.DataFrame) -> pd.DataFrame:
+    """The table that is committed with a study: a row a run, the trials before the confirmation.
+
+    Args:
+        trials: runs of the trials, as from `mnist_lab.runs`.
+        confirmed: runs of the confirmation that count.
+
+    Returns:
+        As `results`, with `trial`, `state`, and the fields in which the runs differ.
+    """
+    trials = trials.sort_values(["trial", "seed"], kind="stable")
+    table = pd.concat([trials, confirmed.sort_values(["variant", "seed"], kind="stable")])
+    varied = [c for c in FIELD_COLUMNS.values() if table[c].nunique(dropna=False) > 1]
+    return table[["trial", "state", *_RESULTS[:3], *varied, *_RESULTS[4:]]]
 
 
 def report(runs: pd.DataFrame, asked: Asked) -> str:

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,13 +57,13 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @contextmanager
-def mlflow_ui(folder: Path) -> Iterator[int]:
-    """`mlflow ui` in a folder, on a free port of this machine alone."""
+def served(folder: Path, *arguments: str) -> Iterator[int]:
+    """`mlflow ARGUMENTS --port PORT` in a folder, on a free port of this machine alone."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    log = (folder / "ui.log").open("w")
+    log = (folder / "server.log").open("w")
     process = subprocess.Popen(
-        [str(Path(sys.executable).parent / "mlflow"), "ui", "--port", str(port)],
+        [str(Path(sys.executable).parent / "mlflow"), *arguments, "--port", str(port)],
         cwd=folder,
         env=environment(MLFLOW_DISABLE_TELEMETRY="true"),
         stdout=log,
@@ -71,18 +71,23 @@ def mlflow_ui(folder: Path) -> Iterator[int]:
         start_new_session=True,
     )
     try:
-        for _ in range(300):
+        for _ in range(600):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
                 break
             except OSError:
-                assert process.poll() is None, (folder / "ui.log").read_text()
+                assert process.poll() is None, (folder / "server.log").read_text()
                 time.sleep(0.2)
         yield port
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
         log.close()
+
+
+def mlflow_ui(folder: Path) -> AbstractContextManager[int]:
+    """`mlflow ui` in a folder."""
+    return served(folder, "ui")
 
 
 @dataclass

@@ -54,7 +54,8 @@ def browser(folder: Path) -> Iterator[webdriver.Chrome]:
 )
 def test_mlflows_page_shows_the_table_of_a_study(workspace: Path) -> None:
     shutil.copy(ROOT / "studies" / "baseline.toml", workspace / "studies")
-    command = [sys.executable, "-m", "mnist_lab.study", "baseline", "--trials=2", "--epochs=1"]
+    options = ["--trials=2", "--epochs=1", "--confirm=0"]
+    command = [sys.executable, "-m", "mnist_lab.study", "baseline", *options]
     done = subprocess.run(
         command, cwd=workspace, env=environment(), capture_output=True, text=True, check=True
     )

@@ -149,7 +149,7 @@ def test_figures_are_written(lab_: Command, recorded: Path) -> None:
 
 def test_a_study_has_figures_of_its_trials(lab_: Command, workspace: Path, recorded: Path) -> None:
     (workspace / "studies" / "widths.toml").write_text(SEARCH)
-    assert lab_("study", "widths", "--data", "digits.npz").returncode == 0
+    assert lab_("study", "widths", "--data", "digits.npz", "--confirm=0").returncode == 0
     # Study and experiment of one name lie side by side, and neither disturbs the other.
     done = lab_("compare", "widths", "--figures", "drawn", "--data", "digits.npz")
     assert done.returncode == 0, done.stderr

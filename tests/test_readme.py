@@ -20,7 +20,7 @@ def blocks(language: str) -> list[str]:
 
 def test_python_blocks_run_one_after_the_other(lab_: Command, workspace: Path) -> None:
     (workspace / "studies" / "baseline.toml").write_text(blocks("toml")[0])
-    done = lab_("study", "baseline", "--trials", "2", "--epochs", "1")
+    done = lab_("study", "baseline", "--trials", "2", "--epochs", "1", "--confirm", "0")
     assert done.returncode == 0, done.stderr
     names: dict[str, object] = {}
     python = blocks("python")

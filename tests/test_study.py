@@ -55,6 +55,9 @@ validation_size = 400
 learning_rate = { type = "categorical", choices = [1e-3, 500.0] }
 """
 
+# The search alone; what comes after it has tests of its own.
+DATA = ("--data", "digits.npz", "--confirm=0")
+
 
 @pytest.fixture
 def study(workspace: Path, small: lab.Dataset) -> Path:
@@ -89,7 +92,14 @@ def test_the_shipped_study_is_as_the_readme_says() -> None:
 
 def test_a_study_runs_records_and_resumes(lab_: Command, study: Path, workspace: Path) -> None:
     first = subprocess.run(
-        [sys.executable, "-m", "mnist_lab.study", "small", "--data", "digits.npz", "--trials=3"],
+        [
+            sys.executable,
+            "-m",
+            "mnist_lab.study",
+            "small",
+            *DATA,
+            "--trials=3",
+        ],
         cwd=workspace,
         env=environment(),
         capture_output=True,
@@ -123,7 +133,7 @@ def test_a_study_runs_records_and_resumes(lab_: Command, study: Path, workspace:
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
     # The total is 5 now: two more, drawn anew, under the same parent.
-    second = lab_("study", "small", "--data", "digits.npz", "--trials", "5")
+    second = lab_("study", "small", *DATA, "--trials", "5")
     assert second.returncode == 0, second.stderr
     table = lab.runs("small")
     assert table["trial"].tolist() == [0, 1, 2, 3, 4]
@@ -135,12 +145,19 @@ def test_a_study_runs_records_and_resumes(lab_: Command, study: Path, workspace:
     assert mlflow.MlflowClient().get_run(parent.info.run_id).info.status == "FINISHED"
 
     # Nothing is missing: nothing is trained.
-    third = lab_("study", "small", "--data", "digits.npz", "--trials", "5")
+    third = lab_("study", "small", *DATA, "--trials", "5")
     assert third.returncode == 0
     assert len(lab.runs("small")) == 5
 
     # Options that change nothing name the same study.
-    same = lab_("study", "small", "--data", "digits.npz", "--epochs=3", "--seed=3", "--trials=5")
+    same = lab_(
+        "study",
+        "small",
+        *DATA,
+        "--epochs=3",
+        "--seed=3",
+        "--trials=5",
+    )
     assert same.returncode == 0
     assert len(lab.runs("small")) == 5
 
@@ -153,10 +170,10 @@ def test_a_study_runs_records_and_resumes(lab_: Command, study: Path, workspace:
 
 
 def test_the_same_seed_gives_the_same_study(lab_: Command, study: Path, workspace: Path) -> None:
-    assert lab_("study", "small", "--data", "digits.npz").returncode == 0
+    assert lab_("study", "small", *DATA).returncode == 0
     one = trials(workspace)
     (workspace / "studies" / "small.db").unlink()
-    assert lab_("study", "small", "--data", "digits.npz").returncode == 0
+    assert lab_("study", "small", *DATA).returncode == 0
     other = trials(workspace)
     assert [t.params for t in one] == [t.params for t in other]
     assert [t.intermediate_values for t in one] == [t.intermediate_values for t in other]
@@ -164,7 +181,7 @@ def test_the_same_seed_gives_the_same_study(lab_: Command, study: Path, workspac
 
 def test_overrides_make_another_study(lab_: Command, study: Path, workspace: Path) -> None:
     for options in (["--epochs", "1"], ["--epochs", "2"], ["--epochs", "1", "--seed", "8"]):
-        done = lab_("study", "small", "--data", "digits.npz", "--trials", "1", *options)
+        done = lab_("study", "small", *DATA, "--trials", "1", *options)
         assert done.returncode == 0, done.stderr
     table = lab.runs("small")
     assert table["study"].tolist() == [
@@ -179,9 +196,9 @@ def test_overrides_make_another_study(lab_: Command, study: Path, workspace: Pat
 def test_an_edited_study_is_refused_and_its_runs_stay(
     lab_: Command, study: Path, workspace: Path
 ) -> None:
-    assert lab_("study", "small", "--data", "digits.npz", "--trials", "1").returncode == 0
+    assert lab_("study", "small", *DATA, "--trials", "1").returncode == 0
     study.write_text(SMALL.replace("high = 512", "high = 600"))
-    done = lab_("study", "small", "--data", "digits.npz", "--trials", "2")
+    done = lab_("study", "small", *DATA, "--trials", "2")
     assert done.returncode == 2
     assert "search.hidden" in done.stderr
     assert '"high": 512' in done.stderr
@@ -190,7 +207,7 @@ def test_an_edited_study_is_refused_and_its_runs_stay(
 
 
 def test_a_study_older_than_a_field_goes_on(lab_: Command, study: Path, workspace: Path) -> None:
-    arguments = ("study", "small", "--data", "digits.npz", "--epochs=1")
+    arguments = ("study", "small", *DATA, "--epochs=1")
     assert lab_(*arguments, "--trials", "1").returncode == 0
     url = f"sqlite:///{workspace}/studies/small.db"
     recorded = optuna.load_study(study_name="small epochs=1 data=digits", storage=url)
@@ -205,7 +222,7 @@ def test_a_study_older_than_a_field_goes_on(lab_: Command, study: Path, workspac
 def test_pruned_trials_are_recorded_in_full(lab_: Command, study: Path, workspace: Path) -> None:
     text = SMALL.replace("trials = 4", "trials = 12").replace("epochs = 3", "epochs = 4")
     study.write_text(text)
-    done = lab_("study", "small", "--data", "digits.npz")
+    done = lab_("study", "small", *DATA)
     assert done.returncode == 0, done.stderr
     table = lab.runs("small")
     pruned = table[table["state"] == "PRUNED"]
@@ -219,7 +236,7 @@ def test_pruned_trials_are_recorded_in_full(lab_: Command, study: Path, workspac
 
 def test_a_diverging_trial_fails_alone(lab_: Command, study: Path, workspace: Path) -> None:
     study.write_text(DIVERGING)
-    done = lab_("study", "small", "--data", "digits.npz", "--trials", "8")
+    done = lab_("study", "small", *DATA, "--trials", "8")
     assert done.returncode == 0, done.stderr
     table = lab.runs("small")
     assert len(table) == 8
@@ -229,7 +246,7 @@ def test_a_diverging_trial_fails_alone(lab_: Command, study: Path, workspace: Pa
     assert (failed["status"] == "FAILED").all()
     assert failed["reason"].str.contains("loss nan").all()
     # A failure of the configuration's own counts: nothing is missing.
-    assert lab_("study", "small", "--data", "digits.npz", "--trials", "8").returncode == 0
+    assert lab_("study", "small", *DATA, "--trials", "8").returncode == 0
     assert len(lab.runs("small")) == 8
 
 
@@ -246,7 +263,7 @@ def start(workspace: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def test_an_interrupt_loses_no_finished_trial(study: Path, workspace: Path) -> None:
     study.write_text(SMALL.replace("epochs = 3", "epochs = 300"))
-    arguments = ("small", "--data", "digits.npz", "--trials", "1000")
+    arguments = ("small", *DATA, "--trials", "1000")
     process = start(workspace, *arguments)
     for _ in range(600):
         time.sleep(0.1)
@@ -281,7 +298,7 @@ def test_an_interrupted_study_goes_on_with_the_baseline(
     lab_: Command, study: Path, workspace: Path
 ) -> None:
     study.write_text(SMALL.replace("epochs = 3", "epochs = 40"))
-    process = start(workspace, "small", "--data", "digits.npz", "--trials", "2")
+    process = start(workspace, "small", *DATA, "--trials", "2")
     for _ in range(600):
         time.sleep(0.05)
         if epochs_so_far():
@@ -289,7 +306,7 @@ def test_an_interrupted_study_goes_on_with_the_baseline(
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
-    done = lab_("study", "small", "--data", "digits.npz", "--trials", "2")
+    done = lab_("study", "small", *DATA, "--trials", "2")
     assert done.returncode == 0, done.stderr
     table = lab.runs("small")
     finished = table[table["status"] == "FINISHED"]
@@ -302,7 +319,7 @@ def test_progress_is_drawn_on_a_terminal(study: Path, workspace: Path) -> None:
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "mnist_lab.study", "small", "--data", "digits.npz"],
+        [sys.executable, "-m", "mnist_lab.study", "small", *DATA],
         cwd=workspace,
         env=environment(),
         stdout=follower,
@@ -345,7 +362,7 @@ def test_progress_is_drawn_on_a_terminal(study: Path, workspace: Path) -> None:
         ('type = "int"', 'type = "integer"', "did you mean 'int'?"),
         ('type = "int", ', "", "search.hidden: lacks its type"),
         ("epochs = 3", 'optimizer = "sgd"\nnesterov = true', "nesterov: needs a momentum above 0"),
-        ("[search]", "[config.search]", "search: missing; it must be given"),
+        ("[search]", "[config.search]", "search: unknown key"),
         ('{ type = "int", low = 8, high = 512, log = true }', "8", "8 is not accepted: it should"),
         ("[64, 128]", "[64, 64]", "are not all different"),
         ("[64, 128]", "[]", "search.batch_size.choices"),
@@ -396,7 +413,13 @@ def test_a_study_is_found_by_path(lab_: Command, study: Path, workspace: Path) -
     (workspace / "elsewhere").mkdir()
     shutil.move(study, workspace / "elsewhere" / "mine.toml")
     done = lab_(
-        "study", "elsewhere/mine.toml", "--data", "digits.npz", "--trials", "1", "--epochs", "1"
+        "study",
+        "elsewhere/mine.toml",
+        *DATA,
+        "--trials",
+        "1",
+        "--epochs",
+        "1",
     )
     assert done.returncode == 0, done.stderr
     assert (workspace / "elsewhere" / "mine.db").is_file()
@@ -404,7 +427,7 @@ def test_a_study_is_found_by_path(lab_: Command, study: Path, workspace: Path) -
 
 
 def test_compare_prints_and_writes(lab_: Command, study: Path, workspace: Path) -> None:
-    assert lab_("study", "small", "--data", "digits.npz", "--trials", "3").returncode == 0
+    assert lab_("study", "small", *DATA, "--trials", "3").returncode == 0
     table = lab.runs("small").sort_values("val_accuracy", ascending=False)
     shown = lab_("compare", "small")
     assert shown.returncode == 0, shown.stderr
@@ -433,7 +456,7 @@ def test_compare_prints_and_writes(lab_: Command, study: Path, workspace: Path) 
 def test_optuna_dashboard_reads_the_study(lab_: Command, study: Path, workspace: Path) -> None:
     from optuna_dashboard import wsgi
 
-    assert lab_("study", "small", "--data", "digits.npz", "--trials", "2").returncode == 0
+    assert lab_("study", "small", *DATA, "--trials", "2").returncode == 0
     app = wsgi(f"sqlite:///{workspace}/studies/small.db")
     status: list[str] = []
     request = {

@@ -1,0 +1,192 @@
+"""The ways to search, each by a real study on a handful of digits."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+
+import mnist_lab as lab
+from mnist_lab.study_figures import front
+from tests.conftest import Command, Done
+
+CONFIG = """
+[config]
+epochs = 2
+validation_size = 100
+batch_size = 50
+"""
+RATES = """
+[search]
+learning_rate = { type = "float", low = 1e-4, high = 1e-1, log = true }
+momentum = { type = "float", low = 0.0, high = 0.9 }
+"""
+
+
+@pytest.fixture
+def run(lab_: Command, workspace: Path, small: lab.Dataset) -> Command:
+    """Run a study of a given text on 300 digits."""
+    np.savez(
+        workspace / "few.npz",
+        x_train=small.train_images[:300],
+        y_train=small.train_labels[:300],
+        x_test=small.test_images[:100],
+        y_test=small.test_labels[:100],
+    )
+
+    def command(text: str, *arguments: str) -> Done:
+        (workspace / "studies" / "s.toml").write_text(text)
+        return lab_("study", "s", "--data", "few.npz", "--confirm=0", *arguments)
+
+    return command
+
+
+def study(workspace: Path) -> optuna.Study:
+    url = f"sqlite:///{workspace}/studies/s.db"
+    return optuna.load_study(study_name="s data=few", storage=url)
+
+
+def test_a_grid_is_tried_point_by_point_whoever_stops_it(run: Command, workspace: Path) -> None:
+    text = f'trials = 4\nsampler = "grid"\npruner = "none"\n{CONFIG}[search]\n'
+    text += 'hidden = { type = "categorical", choices = [[], 8, [16, 8], [512]] }\n'
+    done = run(text, "--trials", "2")
+    assert done.returncode == 0, done.stderr
+    done = run(text)
+    assert done.returncode == 0, done.stderr
+    table = lab.runs("s")
+    assert table["hidden"][0] == "512"  # the baseline's
+    assert table["variant"].tolist() == ["baseline", "trial", "trial", "trial"]
+    assert set(table["hidden"]) == {"none", "8", "16-8", "512"}
+    assert "4 trials (4 complete)" in done.stdout
+    more = run(text, "--trials", "5")
+    assert more.returncode == 2
+    assert "--trials: 5 is more than the 4 points of the grid" in more.stderr
+
+
+def test_several_seeds_are_averaged_and_pruned_across(run: Command, workspace: Path) -> None:
+    text = f'trials = 9\nseed = 5\nseeds_per_trial = 3\nsampler = "random"\n{CONFIG}[search]\n'
+    text += "hidden = 8\n"
+    text = text.replace("hidden = 8\n", "").replace("epochs = 2", "epochs = 2\nhidden = 8")
+    text += 'learning_rate = { type = "categorical", choices = [1e-6, 1e-3, 1e-2, 2e-2] }\n'
+    done = run(text)
+    assert done.returncode == 0, done.stderr
+    assert "the mean over trainings with seeds 5 to 7" in done.stdout
+    table = lab.runs("s")
+    trials = study(workspace).trials
+    assert len(trials) == 9
+    for trial in trials:
+        runs = table[table["trial"] == trial.number]
+        assert runs["seed"].tolist() == [5, 6, 7][: len(runs)]
+        assert set(runs["state"]) == {trial.state.name}
+        if trial.state.name == "COMPLETE":
+            assert len(runs) == 3
+            assert trial.value == pytest.approx(runs["val_accuracy"].mean())
+            # The epochs of the first training, then a step for each further one.
+            assert list(trial.intermediate_values) == [1, 2, 3, 4]
+            means = runs["val_accuracy"].expanding().mean().tolist()
+            assert [trial.intermediate_values[i] for i in (2, 3, 4)] == pytest.approx(means)
+    pruned = [trial for trial in trials if trial.state.name == "PRUNED"]
+    assert pruned
+    assert all(len(table[table["trial"] == trial.number]) < 3 for trial in pruned)
+    # A trial is one line, though it has several runs.
+    lines = [line for line in done.stdout.splitlines() if "COMPLETE" in line or "PRUNED" in line]
+    assert len(lines) == 9
+
+
+def test_several_objectives_end_in_a_pareto_front(run: Command, workspace: Path) -> None:
+    text = 'trials = 6\nobjectives = ["val_accuracy", "parameters"]\nsampler = "nsgaii"\n'
+    text += f'pruner = "none"\n{CONFIG}[search]\nhidden = {{ type = "int", low = 2, high = 64 }}\n'
+    done = run(text)
+    assert done.returncode == 0, done.stderr
+    assert "Pareto front of val_accuracy, parameters" in done.stdout
+    table = lab.runs("s")
+    goals = ["val_accuracy", "parameters"]
+    members = table[front(table, goals)].sort_values("val_accuracy", ascending=False)
+    client = mlflow.MlflowClient()
+    parent = table["parent"][0]
+    saved = pd.read_csv(client.download_artifacts(parent, "pareto.csv", str(workspace)))
+    assert saved["val_accuracy"].tolist() == members["val_accuracy"].tolist()
+    assert set(saved["trial"]) == set(members["trial"])
+    # The best of it by the first objective is the best configuration.
+    assert f"Best configuration (trial {saved['trial'][0]}, val_accuracy" in done.stdout
+    figures = {file.path for file in client.list_artifacts(parent, "figures/search")}
+    assert "figures/search/pareto_front.png" in figures
+
+
+DEPTH = """
+def space(trial):
+    layers = trial.suggest_int("layers", 1, 2)
+    return {"hidden": [trial.suggest_categorical(f"width_{i}", [8, 512]) for i in range(layers)]}
+"""
+
+
+def test_a_conditional_space_is_searched_and_its_edit_is_refused(
+    run: Command, workspace: Path
+) -> None:
+    (workspace / "studies" / "deep.py").write_text(DEPTH)
+    text = f'trials = 3\nspace = "deep.py:space"\nfirst = {{ layers = 1, width_0 = 512 }}\n{CONFIG}'
+    done = run(text)
+    assert done.returncode == 0, done.stderr
+    table = lab.runs("s")
+    assert table["hidden"][0] == "512"
+    assert table["variant"].tolist() == ["baseline", "trial", "trial"]
+    assert "Best configuration" in done.stdout
+    (workspace / "studies" / "deep.py").write_text(DEPTH.replace("[8, 512]", "[16, 512]"))
+    edited = run(text, "--trials", "4")
+    assert edited.returncode == 2
+    assert "what deep.py:space does: recorded" in edited.stderr
+    assert len(lab.runs("s")) == 3
+
+
+@pytest.mark.parametrize(
+    ("sampler", "pruner"), [("cmaes", "successive_halving"), ("nsgaii", "hyperband")]
+)
+def test_samplers_and_pruners_go_together_and_resume(
+    run: Command, workspace: Path, sampler: str, pruner: str
+) -> None:
+    text = f'trials = 5\nsampler = "{sampler}"\npruner = "{pruner}"\n{CONFIG}hidden = 8\n{RATES}'
+    for total in ("3", "5"):
+        done = run(text, "--trials", total)
+        assert done.returncode == 0, done.stderr
+    table = lab.runs("s")
+    assert len(table) == 5
+    assert table["learning_rate"].nunique() == 5
+
+
+def test_a_study_older_than_these_settings_goes_on(run: Command, workspace: Path) -> None:
+    text = f"{CONFIG}hidden = 8\n[search]\n"
+    text += "learning_rate = { type = 'float', low = 1e-3, high = 1.0 }\n"
+    assert run(text, "--trials", "1").returncode == 0
+    old = study(workspace)
+    declared = old.user_attrs["declaration"]
+    for key in ("objectives", "seeds_per_trial", "space", "first"):
+        del declared[key]
+    assert declared["search.learning_rate"] == {
+        "type": "float",
+        "low": 0.001,
+        "high": 1.0,
+        "log": False,
+    }
+    old.set_user_attr("declaration", declared)
+    done = run(text, "--trials", "2")
+    assert done.returncode == 0, done.stderr
+    assert len(lab.runs("s")) == 2
+
+
+def test_the_results_of_a_study_are_a_file(run: Command, workspace: Path) -> None:
+    text = f"{CONFIG}hidden = 8\n{RATES}"
+    done = run(text, "--trials", "2", "--output", "out.csv")
+    assert done.returncode == 0, done.stderr
+    written = (workspace / "out.csv").read_text()
+    table = pd.read_csv(io.StringIO(written))
+    assert table["trial"].tolist() == [0, 1]
+    assert {"learning_rate", "momentum", "val_accuracy", "code_digest"} <= set(table)
+    assert str(workspace) not in written
+    wrong = run(text, "--trials", "2", "--output", "no/out.csv")
+    assert wrong.returncode == 2
+    assert "--output: no/out.csv: there is no folder no/" in wrong.stderr

@@ -1,0 +1,177 @@
+"""What a study can declare: dimensions, objectives, samplers, and spaces in Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+import mnist_lab as lab
+from mnist_lab.conditional import load_space
+from mnist_lab.config import RunFields
+from mnist_lab.declaration import read
+from mnist_lab.dimensions import FloatRange, IntRange
+from mnist_lab.space import StudyDeclaration
+from tests.conftest import ROOT
+
+GRID = """
+trials = 4
+sampler = "grid"
+pruner = "none"
+
+[search]
+hidden = { type = "categorical", choices = [[], [512], [64, 32]] }
+dropout = { type = "float", low = 0.0, high = 0.6, step = 0.3 }
+epochs = { type = "int", low = 1, high = 5, step = 2 }
+"""
+
+
+def declared(text: str, folder: Path) -> StudyDeclaration:
+    path = folder / "s.toml"
+    path.write_text(text)
+    return read(path, StudyDeclaration)
+
+
+def test_a_grid_has_all_combinations_and_lists_are_depths(tmp_path: Path) -> None:
+    study = declared(GRID, tmp_path)
+    points = study.grid()
+    assert len(points) == 3 * 3 * 3
+    assert points[0] == {"hidden": "[]", "dropout": 0.0, "epochs": 1}
+    configs = [study.configuration(study.values(point)) for point in points]
+    assert {config.hidden for config in configs} == {(), (512,), (64, 32)}
+    assert {config.dropout for config in configs} == {0.0, 0.3, 0.6}
+    assert {config.epochs for config in configs} == {1, 3, 5}
+    assert study.baseline_parameters() == {"hidden": "[512]", "dropout": 0.0, "epochs": 5}
+    assert study.most_epochs == 5
+
+
+def test_steps_are_counted_as_they_are_written() -> None:
+    space = FloatRange(type="float", low=0.1, high=0.7, step=0.1)
+    assert list(space.problems()) == []
+    assert space.points() == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    assert space.holds(0.3)
+    assert not space.holds(0.35)
+    assert IntRange(type="int", low=8, high=64, step=8).points() == tuple(range(8, 65, 8))
+    assert IntRange(type="int", low=8, high=64, log=True).points() == ()
+
+
+def test_seeds_follow_each_other(tmp_path: Path) -> None:
+    study = declared(f"seed = 3\nseeds_per_trial = 4\n{GRID}", tmp_path)
+    assert study.seeds == (3, 4, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("step = 0.3", "step = 0.25", "search.dropout: high 0.6 is no whole number of steps of"),
+        ("step = 0.3", "step = 0.25", "0.5 is"),
+        ("step = 0.3", "step = -0.3", "search.dropout.step: -0.3 is not accepted"),
+        ("low = 1, high = 5, step = 2", "low = 1, high = 5, step = 2, log = true", "epochs.step"),
+        ("step = 0.3", "log = false", "search.dropout: has no points for sampler 'grid'; give it"),
+        ("trials = 4", "trials = 28", "trials: 28 is more than the 27 points of the grid"),
+        ("[64, 32]]", "512]", "choices [[], [512], 512] are not all different"),
+        ("[64, 32]]", "[64, 0]]", "search.hidden: hidden.1: 0 is not accepted"),
+        ('"grid"', '"cmaes"', "search.hidden: is categorical; sampler 'cmaes' searches numbers"),
+        ('"grid"', '"cmae"', "did you mean 'cmaes'?"),
+        ('"none"', '"halving"', "should be 'median', 'successive_halving', 'hyperband' or 'none'"),
+        (
+            "trials = 4",
+            'trials = 4\nmetric = "val_loss"\nobjectives = ["val_loss", "seconds"]',
+            "bo",
+        ),
+        ("trials = 4", 'objectives = ["val_loss"]', "expected several different ones"),
+        ("trials = 4", 'objectives = ["seconds", "val_loss"]', "expected val_accuracy or val_loss"),
+        ("trials = 4", 'objectives = ["val_loss", "time"]', "should be 'val_accuracy', 'val_loss'"),
+        ("trials = 4", "seeds_per_trial = 0", "seeds_per_trial: 0 is not accepted"),
+        ("trials = 4", "seed = 4294967295\nseeds_per_trial = 2", "exceed 2**32"),
+        ("trials = 4", 'space = "s.py:space"', "space: and [search] are both given"),
+        ("trials = 4", 'space = "../s.py:space"', "should be FILE.py:FUNCTION, with FILE.py"),
+        ("trials = 4", "first = { a = 1 }", "first: is not used without space"),
+    ],
+)
+def test_a_wrong_space_names_key_and_what_would_be_accepted(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    assert old in GRID
+    with pytest.raises(lab.UserError) as error:
+        declared(GRID.replace(old, new), tmp_path)
+    assert said in str(error.value)
+
+
+def test_several_objectives_cannot_be_pruned(tmp_path: Path) -> None:
+    text = (
+        'objectives = ["val_accuracy", "parameters"]\n[search]\nhidden = { type = "int", low = 8,'
+    )
+    with pytest.raises(lab.UserError, match='write pruner = "none"'):
+        declared(text + " high = 64 }", tmp_path)
+
+
+DEPTH = """
+def space(trial):
+    layers = trial.suggest_int("layers", 1, 3)
+    return {"hidden": [trial.suggest_int(f"width_{i}", 16, 64) for i in range(layers)]}
+"""
+
+
+def test_a_function_gives_a_conditional_space(tmp_path: Path) -> None:
+    (tmp_path / "depth.py").write_text(DEPTH)
+    space = load_space("depth.py:space", tmp_path)
+    fixed = RunFields(epochs=2)
+    trial = optuna.trial.FixedTrial({"layers": 2, "width_0": 16, "width_1": 32})
+    assert space.configuration(trial, fixed) == lab.RunConfig(hidden=(16, 32), epochs=2)
+    # Comments do not make it another space; what it does, does.
+    (tmp_path / "depth.py").write_text(f"# How deep?\n{DEPTH}")
+    assert load_space("depth.py:space", tmp_path).digest == space.digest
+    (tmp_path / "depth.py").write_text(DEPTH.replace("1, 3", "1, 4"))
+    assert load_space("depth.py:space", tmp_path).digest != space.digest
+
+
+@pytest.mark.parametrize(
+    ("source", "named", "said"),
+    [
+        (DEPTH, "depths.py:space", "depths.py cannot be read"),
+        (DEPTH, "depths.py:space", "did you mean 'depth.py'?"),
+        (DEPTH, "depth.py:spaces", "has no function 'spaces'; did you mean 'space'?"),
+        ("def space(trial:", "depth.py:space", "depth.py:1: "),
+        ("import nowhere", "depth.py:space", "depth.py:1: ModuleNotFoundError"),
+        ("def space(trial):\n    return 1 / 0", "depth.py:space", "depth.py:2: space failed: Zero"),
+        (
+            "def space(trial):\n    return 3",
+            "depth.py:space",
+            "space gave 3; expected a dictionary",
+        ),
+        ("def space(t):\n    return {'epochs': 3}", "depth.py:space", "gave epochs, which belongs"),
+        ("def space(t):\n    return {'hiden': 3}", "depth.py:space", "did you mean 'hidden'?"),
+        ("def space(t):\n    return {'hidden': 0}", "depth.py:space", "{'hidden': 0}: hidden"),
+    ],
+)
+def test_a_wrong_function_is_named_with_its_line(
+    tmp_path: Path, source: str, named: str, said: str
+) -> None:
+    (tmp_path / "depth.py").write_text(source)
+
+    def configuration() -> lab.RunConfig:
+        space = load_space(named, tmp_path)
+        return space.configuration(optuna.trial.FixedTrial({}), RunFields(epochs=2))
+
+    with pytest.raises(lab.UserError) as error:
+        configuration()
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.toml")), ids=lambda p: p.stem)
+def test_the_shipped_studies_say_what_they_claim_and_begin_with_the_baseline(path: Path) -> None:
+    study = read(path, StudyDeclaration)
+    head = path.read_text().splitlines()
+    assert head[0].startswith("# Claim:    ")
+    assert head[1].startswith(f"# Command:  python -m mnist_lab.study {path.stem}")
+    assert head[2].startswith("# Expected: ")
+    assert study.title
+    if study.space is None:
+        if study.config.model_fields_set <= {"epochs", "validation_size"}:
+            assert study.baseline_parameters() is not None
+        return
+    space = load_space(study.space, path.parent)
+    first = space.configuration(optuna.trial.FixedTrial(study.first), study.config)
+    assert first.replace(validation_size=0) == lab.RunConfig()

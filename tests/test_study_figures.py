@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+
+from mnist_lab.figures import save_all
+from mnist_lab.study_figures import figures_of_search, front
+
+
+def trials(n: int = 12) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "trial": range(n),
+            "state": ["COMPLETE"] * (n - 2) + ["PRUNED", "FAIL"],
+            "val_accuracy": rng.uniform(0.9, 0.98, n),
+            "parameters": rng.integers(1_000, 500_000, n),
+            "learning_rate": 10 ** rng.uniform(-4, -1, n),
+            "optimizer": rng.choice(["adam", "sgd"], n),
+            "momentum": np.where(rng.random(n) < 0.5, np.nan, 0.9),  # of some trials alone
+        }
+    )
+    table.loc[n - 1, "val_accuracy"] = np.nan
+    return table
+
+
+def test_each_figure_shows_something(tmp_path: Path) -> None:
+    parameters = ["learning_rate", "optimizer", "momentum"]
+    drawn = figures_of_search(
+        trials(), ["val_accuracy", "parameters"], parameters, {"learning_rate": 0.7}
+    )
+    assert set(drawn) == {
+        "history",
+        "importance",
+        "slices",
+        "contours",
+        "parallel_coordinates",
+        "pareto_front",
+    }
+    for path in save_all(drawn, tmp_path):
+        assert matplotlib.image.imread(path).std() > 0.01, path
+
+
+def test_what_there_is_nothing_for_is_not_drawn() -> None:
+    table = trials(3).iloc[[2]]  # it failed
+    assert figures_of_search(table, ["val_accuracy"], ["optimizer"], {}) == {}
+    one = trials(3).iloc[[0]]
+    assert set(figures_of_search(one, ["val_accuracy"], ["optimizer"], {})) == {"history"}
+    same = trials(8).assign(val_accuracy=0.9, learning_rate=0.1, optimizer="sgd")
+    drawn = figures_of_search(same, ["val_accuracy"], ["learning_rate", "optimizer"], {})
+    assert "contours" in drawn
+
+
+def test_the_front_has_what_nothing_dominates() -> None:
+    table = pd.DataFrame(
+        {"val_accuracy": [0.9, 0.95, 0.95, 0.8, 0.95], "parameters": [10, 20, 30, 10, 20]}
+    )
+    assert front(table, ["val_accuracy", "parameters"]).tolist() == [True, True, False, False, True]
+    assert front(table, ["val_accuracy"]).tolist() == [False, True, True, False, True]
