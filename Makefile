@@ -43,6 +43,7 @@ bench: $(VENV)/.installed-test
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.tracking
+	$(BIN)/python -m benchmarks.variants
 	$(BIN)/python -m benchmarks.startup
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.compare import RESULTS, ROOT
-from mnist_lab.comparison import calibrate
+from mnist_lab.calibration import calibrate
 
 SEEDS = ROOT / "experiments" / "results" / "seeds.csv"
 COMMAND = "python -m mnist_lab.experiment seeds --output experiments/results/seeds.csv"

@@ -36,7 +36,7 @@ def compare(name: str, cases: dict[str, Sequence[str]], against: str, repeats: i
             if round_number > 0:  # the first round fills the disk's cache
                 measured[case].append(value)
         print(f"round {round_number} of {repeats} done", file=sys.stderr)
-    rows = []
+    rows: list[dict[str, object]] = []
     for case, values in measured.items():
         ratios = [value / peer for value, peer in zip(values, measured[against], strict=True)]
         rows.append(
@@ -51,6 +51,11 @@ def compare(name: str, cases: dict[str, Sequence[str]], against: str, repeats: i
                 "ratio_max": f"{max(ratios):.3f}",
             }
         )
+    write(name, rows)
+
+
+def write(name: str, rows: list[dict[str, object]]) -> None:
+    """Keep a table in results/NAME.csv, under two lines on machine and versions; print it."""
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / f"{name}.csv").open("w", newline="") as stream:
         machine = provenance.environment()

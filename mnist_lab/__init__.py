@@ -9,12 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mnist_lab.comparison import compare, mcnemar
+    from mnist_lab.comparison import compare
     from mnist_lab.config import RunConfig, UserError
     from mnist_lab.data import Dataset, Split, load_data, load_mnist
     from mnist_lab.models import build_model
     from mnist_lab.tables import answers, epochs, runs
     from mnist_lab.training import Epoch, train
+    from mnist_lab.two_models import mcnemar
     from mnist_lab.variants import VARIANTS
 
 _HOME = {
@@ -29,7 +30,7 @@ _HOME = {
     "epochs": "tables",
     "load_data": "data",
     "load_mnist": "data",
-    "mcnemar": "comparison",
+    "mcnemar": "two_models",
     "runs": "tables",
     "train": "training",
 }

@@ -187,7 +187,8 @@ def _draw(
 
 def _mcnemar(table: pd.DataFrame, pair: tuple[str, str], store: Store, data: Dataset) -> None:
     """Two models' answers beside each other, and whether they differ more than by chance."""
-    from mnist_lab.comparison import IMAGES, mcnemar
+    from mnist_lab.comparison import IMAGES
+    from mnist_lab.two_models import mcnemar
 
     a, b = (_run(table, text, data) for text in pair)
     found = mcnemar(store.answers(a["run_id"]), store.answers(b["run_id"]), data.test_labels)

@@ -14,9 +14,9 @@ import pandas as pd
 
 from mnist_lab import provenance
 from mnist_lab.cells import Cell, Recorded, train_cells
-from mnist_lab.comparison import ComparisonError
 from mnist_lab.config import RunConfig
 from mnist_lab.data import Dataset
+from mnist_lab.estimates import ComparisonError
 from mnist_lab.progress import Progress
 from mnist_lab.question import Candidate
 from mnist_lab.tables import runs

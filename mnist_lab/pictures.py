@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mnist_lab.comparison import MARGIN, ComparisonError
+from mnist_lab.comparison import MARGIN
 from mnist_lab.connection import TrackingError
 from mnist_lab.data import Dataset
+from mnist_lab.estimates import ComparisonError
 from mnist_lab.figures import figures_of
 from mnist_lab.tables import epochs
 from mnist_lab.tracking import Store

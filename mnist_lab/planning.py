@@ -6,15 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from mnist_lab.comparison import (
-    IMAGES,
-    LEVEL,
-    ComparisonError,
-    detectable_difference,
-    paired_sd,
-    power_table,
-)
+from mnist_lab.comparison import IMAGES
 from mnist_lab.config import UserError
+from mnist_lab.estimates import LEVEL, ComparisonError
+from mnist_lab.pairing import paired_sd
+from mnist_lab.power import POWER, detectable_difference, seeds_needed
 from mnist_lab.question import ExperimentDeclaration
 
 
@@ -41,13 +37,17 @@ def power_report(
     if comparisons < 1:
         raise UserError("--power: the experiment has one variant; there is nothing to compare")
     sd, source = _spread(declaration, recorded, results, data_sha256)
-    table = power_table([images / IMAGES], sd, comparisons)
-    n = len(declaration.seeds)
-    shown = IMAGES * detectable_difference(sd, n, LEVEL / comparisons)
+    # Holm's first step, which no later step falls short of.
+    level = LEVEL / comparisons
+    needed = seeds_needed(images / IMAGES, sd, level)
+    declared = len(declaration.seeds)
+    shown = IMAGES * detectable_difference(sd, declared, level)
     return (
-        f"A difference of {images:g} test images of 10,000 needs {table['seeds'].iloc[0]} seeds.\n"
-        f"The {n} seeds declared show one of {shown:.1f} images.\n\n"
-        f"{table.attrs['method']}\nSpread from {source}."
+        f"A difference of {images:g} test images of 10,000 needs {needed} seeds.\n"
+        f"The {declared} seeds declared show one of {shown:.1f} images.\n\n"
+        f"Seeds for {POWER:.0%} power of the two-sided paired t-test (noncentral t) at level "
+        f"{LEVEL:g}/{comparisons}, Holm's first step; standard deviation of a paired difference "
+        f"{sd:.3g}.\nSpread from {source}."
     )
 
 
@@ -57,7 +57,7 @@ def _spread(
     """The standard deviation of a paired difference, and where it is from."""
     finished = recorded[recorded["status"] == "FINISHED"].drop_duplicates(["variant", "seed"])
     try:
-        sd = paired_sd(finished, "variant", declaration.baseline)
+        sd = paired_sd(finished, declaration.baseline)
         return sd, f"the {len(finished)} recorded runs of this experiment"
     except ComparisonError:  # fewer than two runs of its baseline
         pass
@@ -65,7 +65,7 @@ def _spread(
         seeds = pd.read_csv(results, comment="#")
         seeds = seeds[(seeds["stage"] == "verdict") & (seeds["data_sha256"] == data_sha256)]
         if len(seeds) > 1:
-            return paired_sd(seeds, "variant", seeds["variant"].iloc[0]), (
+            return paired_sd(seeds, seeds["variant"].iloc[0]), (
                 f"the {len(seeds)} runs of {results}, as if pairs shared nothing but a number"
             )
     raise UserError(

@@ -12,9 +12,10 @@ import pandas as pd
 
 from mnist_lab import provenance
 from mnist_lab.cells import Cell, train_cells
-from mnist_lab.comparison import IMAGES, ComparisonError
+from mnist_lab.comparison import IMAGES
 from mnist_lab.config import RunConfig, UserError
 from mnist_lab.data import Dataset
+from mnist_lab.estimates import ComparisonError
 from mnist_lab.progress import Progress
 from mnist_lab.question import ExperimentDeclaration
 from mnist_lab.sqlite_store import RunRecord

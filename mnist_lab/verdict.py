@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from mnist_lab.comparison import IMAGES, MARGIN, ComparisonError, compare
+from mnist_lab.comparison import IMAGES, MARGIN, compare
+from mnist_lab.estimates import ComparisonError
 from mnist_lab.sqlite_store import RunRecord
 from mnist_lab.tables import FIELD_COLUMNS
 

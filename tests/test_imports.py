@@ -17,6 +17,7 @@ ALLOWED = {
     "__main__": set(),
     "backend": set(),
     "cells": {"config", "data", "progress", "question", "recording", "tracking"},
+    "calibration": {"estimates"},
     "command": {"config"},
     "compare": {
         "command",
@@ -30,16 +31,17 @@ ALLOWED = {
         "pictures",
         "tables",
         "tracking",
+        "two_models",
         "verdict",
     },
-    "comparison": {"declared", "config"},
+    "comparison": {"estimates", "pairing", "power"},
     "conditional": {"config", "declared", "provenance"},
     "config": {"declared"},
     "confirmation": {
         "cells",
-        "comparison",
         "config",
         "data",
+        "estimates",
         "figures",
         "pictures",
         "progress",
@@ -56,6 +58,7 @@ ALLOWED = {
     "dimensions": {"declared"},
     "distortion": {"backend", "config", "data", "randomness"},
     "drawing": {"figures", "outcome", "pictures", "space", "study_figures", "tables", "tracking"},
+    "estimates": {"declared"},
     "experiment": {
         "command",
         "connection",
@@ -79,16 +82,19 @@ ALLOWED = {
     "opening": {"conditional", "config", "connection", "data", "sampling", "space"},
     "optimizers": {"backend", "config"},
     "outcome": {"config", "space", "tracking"},
+    "pairing": {"declared", "estimates"},
     "pictures": {
         "comparison",
         "connection",
         "data",
+        "estimates",
         "figures",
         "tables",
         "tracking",
         "verdict",
     },
-    "planning": {"comparison", "config", "question"},
+    "planning": {"comparison", "config", "estimates", "pairing", "power", "question"},
+    "power": {"estimates"},
     "preprocessing": {"backend", "config", "data"},
     "progress": set(),
     "provenance": set(),
@@ -101,6 +107,7 @@ ALLOWED = {
         "comparison",
         "config",
         "data",
+        "estimates",
         "figures",
         "pictures",
         "progress",
@@ -153,7 +160,8 @@ ALLOWED = {
     "study_figures": set(),
     "tables": {"config", "sqlite_store", "tracking"},
     "tracking": {"declared", "config", "connection", "interrupts", "provenance", "sqlite_store"},
-    "verdict": {"comparison", "sqlite_store", "tables"},
+    "two_models": {"estimates"},
+    "verdict": {"comparison", "estimates", "sqlite_store", "tables"},
     "training": {
         "backend",
         "config",
@@ -250,4 +258,6 @@ def test_help_imports_nothing_that_computes() -> None:
 def test_every_public_name_can_be_had() -> None:
     for name in mnist_lab.__all__:
         assert getattr(mnist_lab, name).__doc__, name
+        # Importing a module sets it in the package, in place of a public name that it shares.
+        assert name == "compare" or not (PACKAGE / f"{name}.py").exists(), name
     assert set(mnist_lab.__all__) <= set(dir(mnist_lab))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -61,3 +63,94 @@ def test_weight_decay_spares_biases_and_norms() -> None:
     for variable, old in zip(network.trainable_variables, before, strict=True):
         factor = 1 - 0.5 * 0.1 if variable.name == "kernel" else 1.0
         np.testing.assert_allclose(np.asarray(variable), factor * old, rtol=1e-6)
+
+
+def forward(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    return np.asarray(network(images.astype(np.float32)))
+
+
+def kernels_and_biases(network: keras.Model) -> list[np.ndarray]:
+    return [np.asarray(variable) for variable in network.trainable_variables]
+
+
+@pytest.mark.parametrize(
+    ("activation", "by_hand"),
+    [
+        ("relu", lambda z: np.maximum(z, 0.0)),
+        ("scaled_tanh", lambda z: 1.7159 * np.tanh(2.0 / 3.0 * z)),
+        ("silu", lambda z: z / (1.0 + np.exp(-z))),
+        ("softplus", lambda z: np.log1p(np.exp(z))),
+        ("maxout", lambda z: z.reshape(len(z), 3, 6).max(axis=1)),
+    ],
+)
+def test_a_hidden_layer_by_hand(
+    small: lab.Dataset, activation: str, by_hand: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    config = lab.RunConfig(hidden=(6,), activation=activation, maxout_pieces=3)
+    network = build_network(config, seed=1)
+    kernel, bias, output, output_bias = kernels_and_biases(network)
+    images = small.test_images[:9]
+    x = images.reshape(9, 784) / 255.0
+    expected = by_hand(x @ kernel + bias) @ output + output_bias
+    np.testing.assert_allclose(forward(network, images), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_residual_and_rms_normalization_by_hand(small: lab.Dataset) -> None:
+    config = lab.RunConfig(hidden=(6, 6), residual=True, normalization="rms")
+    network = build_network(config, seed=1)
+    first, bias, scale, second, bias_2, scale_2, output, _ = kernels_and_biases(network)
+    images = small.test_images[:9]
+
+    def layer(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        z = x @ kernel + bias
+        return np.maximum(z / np.sqrt((z**2).mean(axis=1, keepdims=True) + 1e-6) * scale, 0.0)
+
+    x = layer(images.reshape(9, 784) / 255.0, first, bias, scale)
+    x = x + layer(x, second, bias_2, scale_2)
+    np.testing.assert_allclose(forward(network, images), x @ output, rtol=1e-3, atol=1e-4)
+
+
+def norm(x: np.ndarray) -> np.ndarray:
+    """Layer normalization as it begins: scale 1, shift 0."""
+    center, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    return (x - center) / np.sqrt(variance + 1e-3)
+
+
+def patches(images: np.ndarray, side: int) -> np.ndarray:
+    """(n, patches, side * side), by slicing."""
+    across = 28 // side
+    cut = [
+        images[:, side * i : side * (i + 1), side * j : side * (j + 1)].reshape(len(images), -1)
+        for i in range(across)
+        for j in range(across)
+    ]
+    return np.stack(cut, axis=1) / 255.0
+
+
+def test_mixer_by_hand(small: lab.Dataset) -> None:
+    config = lab.RunConfig(architecture="mixer", hidden=(5,), token_width=3, block_width=4)
+    network = build_network(config, seed=1)
+    dense = [v for v in kernels_and_biases(network) if v.ndim == 2]  # biases begin at 0
+    embedding, token_1, token_2, channel_1, channel_2, output = dense
+    images = small.test_images[:9]
+    x = patches(images, 7) @ embedding
+    y = np.maximum(norm(x).transpose(0, 2, 1) @ token_1, 0.0) @ token_2
+    x = x + y.transpose(0, 2, 1)
+    x = x + np.maximum(norm(x) @ channel_1, 0.0) @ channel_2
+    expected = norm(x).mean(axis=1) @ output
+    np.testing.assert_allclose(forward(network, images), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_gmlp_by_hand(small: lab.Dataset) -> None:
+    config = lab.RunConfig(architecture="gmlp", hidden=(5,), block_width=4, patch_size=14)
+    network = build_network(config, seed=1)
+    dense = {v.path.split("/")[0]: np.asarray(v) for v in network.weights if v.name == "kernel"}
+    # Keras lists layers by their distance from the output: the gate's path is the longer.
+    embedding, gate, kept, spatial, back, output = dense.values()
+    images = small.test_images[:9]
+    x = patches(images, 14) @ embedding
+    gates = norm(np.maximum(norm(x) @ gate, 0.0)).transpose(0, 2, 1) @ spatial + 1.0
+    y = np.maximum(norm(x) @ kept, 0.0) * gates.transpose(0, 2, 1)
+    expected = norm(x + y @ back).mean(axis=1) @ output
+    np.testing.assert_allclose(forward(network, images), expected, rtol=1e-3, atol=1e-4)
+    assert np.abs(spatial).max() < 0.01  # each block begins as a plain MLP

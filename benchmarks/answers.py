@@ -1,0 +1,112 @@
+"""What the shipped experiments found: `python -m benchmarks.answers`.
+
+Writes docs/experiments.md and its figures from experiments/results/*.csv, and prints the README's
+table.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.compare import ROOT
+from mnist_lab.comparison import IMAGES, compare
+from mnist_lab.declaration import read
+from mnist_lab.figures import differences, save
+from mnist_lab.question import ExperimentDeclaration
+from mnist_lab.verdict import readable_verdict
+
+EXPERIMENTS = ROOT / "experiments"
+PAGE = ROOT / "docs" / "experiments.md"
+NAMES = (
+    *("width", "depth", "activations", "optimizers", "batch_size", "schedules"),
+    *("initialization", "normalization", "dropout", "augmentation", "label_smoothing"),
+)
+_ORDER = ("better", "worse", "equivalent", "inconclusive")
+
+
+def declared(name: str) -> ExperimentDeclaration:
+    """What an experiment asks."""
+    return read(EXPERIMENTS / f"{name}.toml", ExperimentDeclaration)
+
+
+def recorded(name: str) -> pd.DataFrame:
+    """The committed results of an experiment, a row a run."""
+    return pd.read_csv(EXPERIMENTS / "results" / f"{name}.csv", dtype={"variant": str})
+
+
+def judged(name: str) -> pd.DataFrame:
+    """The verdicts on an experiment's committed results."""
+    asked, runs = declared(name), recorded(name)
+    margin = None if asked.margin is None else asked.margin / IMAGES
+    return compare(runs[runs["stage"] == "verdict"], baseline=asked.baseline, margin=margin)
+
+
+def summary() -> str:
+    """The README's table: each question with its answer in test images of 10,000."""
+    lines = ["| question | baseline | answer, against the baseline |", "|---|---|---|"]
+    for name in NAMES:
+        table = judged(name)
+        first = table.iloc[0]
+        half = (first["high"] - first["low"]) / 2
+        baseline = f"{first['variant']}: {first['mean']:.4f} ± {half:.4f}, n={first['n']}"
+        lines.append(f"| {declared(name).question} | {baseline} | {_answer(table)} |")
+    return "\n".join(lines)
+
+
+def _answer(table: pd.DataFrame) -> str:
+    parts = []
+    for verdict in _ORDER:
+        rows = table[table["verdict"] == verdict].sort_values("images", ascending=False)
+        if len(rows):
+            parts.append(f"{verdict}: {', '.join(map(_effect, rows.to_dict('records')))}")
+    return "; ".join(parts)
+
+
+def _effect(row: dict[Any, Any]) -> str:
+    half = IMAGES * (row["difference_high"] - row["difference_low"]) / 2
+    return f"{row['variant']} {row['images']:+.0f} ± {half:.0f}"
+
+
+def page() -> str:
+    """docs/experiments.md: every question, what was expected, and the verdict in full."""
+    parts = [
+        "# What the experiments found",
+        "Each is a file in experiments/, run with `python -m mnist_lab.experiment NAME`; its runs "
+        "are in experiments/results/NAME.csv. What was expected was written down before anything "
+        "was measured. Made by `python -m benchmarks.answers`.",
+    ]
+    for name in NAMES:
+        asked, table = declared(name), judged(name)
+        parts += [
+            f"## {asked.title}",
+            f"**{asked.question}** Expected: {asked.claim}",
+            f"```\n{readable_verdict(table)}\n```",
+            *([_tuned(name)] if _tuned(name) else []),
+            f"![{asked.title}]({name}.png)",
+        ]
+    parts += ["## How it is judged", judged(NAMES[0]).attrs["method"]]
+    return "\n\n".join(parts) + "\n"
+
+
+def _tuned(name: str) -> str:
+    """What each variant was given by tuning, or an empty text."""
+    runs = recorded(name)
+    chosen = runs[(runs["stage"] == "verdict") & runs["tuned"].notna()].groupby(
+        "variant", sort=False
+    )["tuned"]
+    if not len(chosen):
+        return ""
+    listed = ", ".join(f"{variant}: {values.iloc[0]}" for variant, values in chosen)
+    return f"Tuned on validation images by seeds of their own: {listed}."
+
+
+if __name__ == "__main__":
+    for experiment in NAMES:
+        table = judged(experiment)
+        margin = (declared(experiment).margin or 10) / IMAGES
+        save(differences(table, margin=margin), PAGE.parent / f"{experiment}.png")
+    PAGE.write_text(page())
+    print(summary(), file=sys.stdout)
