@@ -113,7 +113,7 @@ def test_residual_and_rms_normalization_by_hand(small: lab.Dataset) -> None:
 def norm(x: np.ndarray) -> np.ndarray:
     """Layer normalization as it begins: scale 1, shift 0."""
     center, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
-    return (x - center) / np.sqrt(variance + 1e-3)
+    return np.asarray((x - center) / np.sqrt(variance + 1e-3))
 
 
 def patches(images: np.ndarray, side: int) -> np.ndarray:
@@ -124,7 +124,7 @@ def patches(images: np.ndarray, side: int) -> np.ndarray:
         for i in range(across)
         for j in range(across)
     ]
-    return np.stack(cut, axis=1) / 255.0
+    return np.asarray(np.stack(cut, axis=1) / 255.0)
 
 
 def test_mixer_by_hand(small: lab.Dataset) -> None:
