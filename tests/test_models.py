@@ -103,7 +103,8 @@ def test_residual_and_rms_normalization_by_hand(small: lab.Dataset) -> None:
 
     def layer(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, scale: np.ndarray) -> np.ndarray:
         z = x @ kernel + bias
-        return np.maximum(z / np.sqrt((z**2).mean(axis=1, keepdims=True) + 1e-6) * scale, 0.0)
+        size = np.sqrt((z**2).mean(axis=1, keepdims=True) + 1e-6)
+        return np.asarray(np.maximum(z / size * scale, 0.0))
 
     x = layer(images.reshape(9, 784) / 255.0, first, bias, scale)
     x = x + layer(x, second, bias_2, scale_2)
