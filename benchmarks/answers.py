@@ -21,7 +21,7 @@ from mnist_lab.verdict import readable_verdict
 EXPERIMENTS = ROOT / "experiments"
 PAGE = ROOT / "docs" / "experiments.md"
 NAMES = (
-    *("width", "depth", "activations", "optimizers", "batch_size", "schedules"),
+    *("width", "depth", "activations", "optimizers", "batch_size"),
     *("initialization", "normalization", "dropout", "augmentation", "label_smoothing"),
 )
 _ORDER = ("better", "worse", "equivalent", "inconclusive")

@@ -15,6 +15,8 @@ from mnist_lab.tables import epochs
 from mnist_lab.tracking import Store
 from mnist_lab.verdict import Asked, judge, judged_runs
 
+_BEST_TRIALS = 7  # as many as there are colours
+
 
 def of_experiment(
     runs: pd.DataFrame, name: str, asked: Asked, store: Store, data: Dataset | None
@@ -33,10 +35,9 @@ def of_experiment(
         comparison = judge(runs, asked)
     except ComparisonError:  # the report says why
         comparison = None
-    curves = epochs(name, store)
     return figures_of(
         judged,
-        curves[curves["run_id"].isin(judged["run_id"])],
+        epochs(name, store),
         comparison if len(asked.configs) > 1 else None,
         _answers(judged, store) if data is not None else None,
         None if data is None else data.test_images,
@@ -46,10 +47,20 @@ def of_experiment(
 
 
 def of_study(runs: pd.DataFrame, name: str, store: Store) -> dict[str, Figure]:
-    """The figures of a study's trials, by the stem of their files: no two have equal settings."""
-    curves = epochs(name, store)
-    curves = curves[curves["run_id"].isin(runs["run_id"])]
-    return figures_of(runs, curves, metric="val_accuracy")
+    """The figures of a study's complete trials, the best by validation accuracy in colour.
+
+    Args:
+        runs: the trials, as from `mnist_lab.runs`.
+        name: of the MLflow experiment.
+        store: where epochs are recorded.
+    """
+    trials = runs[runs["state"] == "COMPLETE"]
+    trials = trials.sort_values("val_accuracy", ascending=False, kind="stable")
+    if trials["study"].nunique() > 1:  # each of them has a trial 0
+        trials = trials.assign(name=trials["name"] + ", " + trials["study"])
+    return figures_of(
+        trials, epochs(name, store), by="name", metric="val_accuracy", named=_BEST_TRIALS
+    )
 
 
 def _answers(judged: pd.DataFrame, store: Store) -> dict[str, np.ndarray]:

@@ -20,8 +20,10 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from scipy import stats
 
-from mnist_lab import figures
+from mnist_lab import figures, pictures
+from mnist_lab.costs import BESIDE
 from mnist_lab.data import Dataset
+from mnist_lab.looks import NAMELESS, PALETTE
 from tests.conftest import ROOT, environment
 
 Answers = npt.NDArray[np.int64]
@@ -221,6 +223,14 @@ def test_verdicts_are_told_by_words_and_by_marker() -> None:
     assert "inconclusive (could show ±9.0)" in said(figure)
 
 
+def test_the_interval_is_called_by_its_level() -> None:
+    comparison = a_comparison({"baseline": 0.0, "gelu": 0.002})
+    assert "  interval  " in said(figures.differences(comparison))
+    assert "%" not in said(figures.differences(comparison)).replace("(%)", "")
+    comparison.attrs["level"] = 0.1
+    assert "  90% interval  " in said(figures.differences(comparison))
+
+
 def test_failed_runs_missing_pairs_and_single_pairs_are_shown() -> None:
     comparison = a_comparison({"baseline": 0.0, "gelu": 0.002, "silu": -0.003})
     comparison.loc[1, ["failed", "n", "pairs"]] = [2, 8, 7]
@@ -261,7 +271,7 @@ def test_variants_of_one_size_stand_side_by_side() -> None:
     figure.draw_without_rendering()
     drawn = [line(figure.axes[0], name) for name in NAMES[:3]]
     places = [marker.get_transform().transform(xy(marker))[0, 0] for marker in drawn]
-    assert np.diff(places) == pytest.approx([figures.BESIDE * figure.dpi / 72] * 2)
+    assert np.diff(places) == pytest.approx([BESIDE * figure.dpi / 72] * 2)
 
 
 def test_unfinished_runs_count_in_n() -> None:
@@ -350,7 +360,7 @@ def test_no_text_overlaps_another_or_is_cut_off(mnist: Dataset, variants: int) -
 def test_confusion_counts_by_hand() -> None:
     labels = np.array([3, 3, 3, 5, 5, 7])
     answers = np.array([[3, 5, 5, 5, 5, 7], [3, 3, 5, 5, 3, 7]])
-    figure = figures.confusion(answers, labels, "baseline")
+    figure = figures.confusions({"baseline": answers}, labels)
     axes = figure.axes[0]
     cells = {
         (int(text.get_position()[1]), int(text.get_position()[0])): text.get_text()
@@ -409,7 +419,7 @@ def test_signs_of_many_variants_stay_in_columns(mnist: Dataset) -> None:
 
 def test_more_digits_than_cells_and_none_at_all_are_said(mnist: Dataset) -> None:
     images, labels = mnist.test_images[:50], mnist.test_labels[:50].astype(np.int64)
-    figure = figures.misclassified(images, labels, {"a": (labels + 1) % 10}, cells=20)
+    figure = figures.misclassified(images, labels, {"a": (labels + 1) % 10})
     assert len(shown_digits(figure.axes[0])) == 20
     assert "20 of 50 images" in said(figure)
     figure = figures.misclassified(images, labels, {"a": labels, "b": labels})
@@ -426,7 +436,7 @@ def test_what_is_empty_is_said_and_not_drawn() -> None:
         figures.differences(a_comparison(TEN).iloc[:0]),
         figures.accuracy_over(runs.iloc[:0], "parameters"),
         figures.accuracy_over(runs.assign(test_accuracy=np.nan), "parameters"),
-        figures.confusion(nothing, nothing, "baseline"),
+        figures.confusions({"baseline": nothing}, nothing),
         figures.misclassified(np.zeros((0, 28, 28), np.uint8), nothing, {}),
     ):
         assert not figure.axes
@@ -448,7 +458,41 @@ def test_a_variant_looks_the_same_in_all_figures() -> None:
             for found in [line(drawn[stem].axes[0], name)]
         }
         assert len(looks) == 1
-    assert line(drawn["accuracy_seconds"].axes[0], "baseline").get_color() == figures.PALETTE[0]
+    assert line(drawn["accuracy_seconds"].axes[0], "baseline").get_color() == PALETTE[0]
+
+
+def test_the_best_trials_of_a_study_are_coloured_and_the_others_grey(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    numbers = range(12)
+    trials = pd.DataFrame(
+        {
+            "run_id": [f"run {number}" for number in numbers],
+            "name": [f"trial {number}" for number in numbers],
+            "variant": "trial",
+            "study": "s",
+            "state": ["COMPLETE"] * 10 + ["PRUNED", "FAIL"],
+            "parameters": 407_050,
+            "train_seconds": 5.0,
+            "test_accuracy": [0.98 - 0.001 * number for number in numbers],
+        }
+    ).assign(val_accuracy=[0.97 + 0.001 * number for number in numbers])
+    monkeypatch.setattr(pictures, "epochs", lambda name, store: some_epochs(trials))
+    drawn = pictures.of_study(trials, "s", store=None)  # type: ignore[arg-type]
+    named = [f"trial {number}" for number in (9, 8, 7, 6, 5, 4, 3)]
+    for stem in ("learning_curves", "accuracy_parameters", "accuracy_seconds"):
+        axes, legend = drawn[stem].axes[0], drawn[stem].legends[0]
+        assert len({line(axes, name).get_color() for name in named}) == 7
+        (grey,) = {line(axes, f"trial {number}").get_color() for number in (0, 1, 2)}
+        assert not {grey} & {line(axes, name).get_color() for name in named}
+        rows = [text.get_text().split(":")[0].split(" (")[0] for text in legend.texts]
+        assert sorted(rows) == sorted([*named, "3 others"])
+        assert "trial 10" not in said(drawn[stem])
+    # The studies of one name, which each have a trial 0, are not mixed.
+    both = pd.concat([trials, trials.assign(study="s epochs=2", run_id=trials["run_id"] + "'")])
+    drawn = pictures.of_study(both, "s", store=None)  # type: ignore[arg-type]
+    assert "trial 9, s epochs=2: 97.90 (n=1)" in texts(drawn["accuracy_seconds"])
+    assert "trial 9, s: 97.90 (n=1)" in texts(drawn["accuracy_seconds"])
 
 
 def test_names_are_text_whatever_they_contain() -> None:
@@ -466,7 +510,7 @@ def test_runs_without_a_variant_are_not_dropped() -> None:
     runs = some_runs()
     runs.loc[runs["variant"] == "silu", "variant"] = None
     figure = figures.figures_of(runs)["accuracy_parameters"]
-    assert f"{figures.NAMELESS}: " in said(figure)
+    assert f"{NAMELESS}: " in said(figure)
 
 
 def test_a_figure_is_saved_bit_for_bit_the_same(tmp_path: Path) -> None:
@@ -505,7 +549,7 @@ def test_drawing_imports_no_pyplot(tmp_path: Path) -> None:
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
         "from mnist_lab import figures\n"
-        "figure = figures.confusion(np.arange(10), np.arange(10), 'a')\n"
+        "figure = figures.confusions({'a': np.arange(10)}, np.arange(10))\n"
         f"figures.save(figure, Path({str(tmp_path / 'figure.png')!r}))\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )

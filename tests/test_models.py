@@ -103,7 +103,8 @@ def test_residual_and_rms_normalization_by_hand(small: lab.Dataset) -> None:
 
     def layer(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, scale: np.ndarray) -> np.ndarray:
         z = x @ kernel + bias
-        return np.maximum(z / np.sqrt((z**2).mean(axis=1, keepdims=True) + 1e-6) * scale, 0.0)
+        size = np.sqrt((z**2).mean(axis=1, keepdims=True) + 1e-6)
+        return np.asarray(np.maximum(z / size * scale, 0.0))
 
     x = layer(images.reshape(9, 784) / 255.0, first, bias, scale)
     x = x + layer(x, second, bias_2, scale_2)
@@ -113,7 +114,7 @@ def test_residual_and_rms_normalization_by_hand(small: lab.Dataset) -> None:
 def norm(x: np.ndarray) -> np.ndarray:
     """Layer normalization as it begins: scale 1, shift 0."""
     center, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
-    return (x - center) / np.sqrt(variance + 1e-3)
+    return np.asarray((x - center) / np.sqrt(variance + 1e-3))
 
 
 def patches(images: np.ndarray, side: int) -> np.ndarray:
@@ -124,7 +125,7 @@ def patches(images: np.ndarray, side: int) -> np.ndarray:
         for i in range(across)
         for j in range(across)
     ]
-    return np.stack(cut, axis=1) / 255.0
+    return np.asarray(np.stack(cut, axis=1) / 255.0)
 
 
 def test_mixer_by_hand(small: lab.Dataset) -> None:
