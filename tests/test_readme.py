@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks import answers, calibration
 from benchmarks.agreement import PATH, summary
 from benchmarks.compare import RESULTS
+from mnist_lab.verdict import readable_verdict
 from tests.conftest import ROOT, Command
 
 README = (ROOT / "README.md").read_text()
@@ -43,6 +45,47 @@ def test_the_trials_shown_are_those_recorded() -> None:
         assert line.split()[:2] == [str(run["trial"]), run["state"]]
         assert f"{run['val_accuracy']:.4f}" in line
         assert f"{run['test_accuracy']:.4f}" in line
+
+
+def test_the_experiment_shown_is_the_one_shipped_and_recorded() -> None:
+    shipped = (ROOT / "experiments" / "dropout.toml").read_text()
+    assert blocks("toml")[1].strip() == shipped[shipped.index("title") :].strip()
+    assert readable_verdict(answers.judged("dropout")) in README
+
+
+def test_the_answers_shown_are_those_of_the_recorded_runs() -> None:
+    assert answers.summary() in README
+    assert answers.page() == answers.PAGE.read_text()
+    for name in answers.NAMES:
+        runs = answers.recorded(name)
+        asked = answers.declared(name)
+        verdict = runs[runs["stage"] == "verdict"]
+        for variant in asked.variants:
+            assert set(verdict[verdict["variant"] == variant]["seed"]) == set(asked.seeds)
+        assert runs[["config_digest", "git_commit", "seed", "data_sha256"]].notna().all().all()
+        assert not runs["git_dirty"].any()
+        digests = {
+            variant: {candidate.config.digest() for candidate in asked.candidates(variant)}
+            for variant in asked.variants
+        }
+        for _, run in verdict.iterrows():
+            assert run["config_digest"] in digests[run["variant"]]
+
+
+def test_every_experiment_that_ships_has_its_results() -> None:
+    shipped = {path.stem for path in (ROOT / "experiments").glob("*.toml")}
+    assert shipped == {path.stem for path in (ROOT / "experiments" / "results").glob("*.csv")}
+    assert shipped == {*answers.NAMES, "seeds"}
+
+
+def test_the_calibration_shown_is_the_one_measured() -> None:
+    frame = pd.read_csv(RESULTS / "calibration.csv", comment="#")
+    assert calibration.summary(frame) in README
+    assert calibration.outside(frame) == []
+    accuracy = pd.read_csv(ROOT / "experiments" / "results" / "seeds.csv")["test_accuracy"]
+    assert len(accuracy) >= 60
+    assert f"{accuracy.mean():.4f}" in README
+    assert f"{accuracy.std():.4f}" in README
 
 
 def test_the_agreement_shown_is_the_one_measured() -> None:
