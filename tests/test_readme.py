@@ -99,6 +99,12 @@ def test_the_speed_shown_is_the_one_measured() -> None:
                 assert f"{row['median_s']:.1f} s" in README, (name, row["case"])
 
 
+def test_the_cost_of_variants_shown_is_the_one_measured() -> None:
+    flowing = " ".join(README.split())
+    for _, row in pd.read_csv(RESULTS / "variants.csv", comment="#").iterrows():
+        assert f"{row['variant']} {row['ratio']:.2f}" in flowing, row["variant"]
+
+
 def test_paths_named_exist() -> None:
     for path in re.findall(r"`((?:mnist_lab|studies|benchmarks|tests|docs)/[\w/.]*)`", README):
         assert (ROOT / path).exists(), path
