@@ -52,8 +52,11 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of a user's shell: no store is set."""
-    return {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | more
+    """The environment of a user's shell: the programs at hand, and no store is set."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return (
+        {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | {"PATH": path} | more
+    )
 
 
 @contextmanager
