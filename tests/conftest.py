@@ -42,6 +42,12 @@ def small(mnist: Dataset) -> Dataset:
     )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Let the processes of the tests hear Ctrl-C: a shell's background job is born deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder as the current one, with MLflow's default store."""
