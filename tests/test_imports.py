@@ -101,6 +101,7 @@ ALLOWED = {
     "planning": {"comparison", "config", "estimates", "pairing", "power", "question"},
     "power": {"estimates"},
     "preprocessing": {"backend", "config", "data"},
+    "process": set(),
     "progress": set(),
     "provenance": set(),
     "question": {"declared", "config", "variants"},
