@@ -81,8 +81,10 @@ ALLOWED = {
     "layers": {"backend", "randomness"},
     "learning": {"backend", "config", "data", "optimizers"},
     "listing": {"tables"},
+    "logged_model": {"mlflow_backend", "provenance"},
     "looks": set(),
     "mistakes": {"looks"},
+    "mlflow_backend": set(),
     "models": {"backend", "config", "data", "layers", "optimizers", "preprocessing"},
     "opening": {"conditional", "config", "connection", "data", "sampling", "space"},
     "optimizers": {"backend", "config"},
@@ -107,7 +109,8 @@ ALLOWED = {
     "question": {"declared", "config", "variants"},
     "randomness": {"backend"},
     "recording": {"backend", "config", "data", "progress", "tracking", "training"},
-    "registry": {"connection", "interrupts", "tracking"},
+    "registry": {"connection", "interrupts", "mlflow_backend", "tracking"},
+    "run": {"config", "interrupts", "logged_model", "mlflow_backend", "provenance"},
     "runner": {
         "cells",
         "comparison",
@@ -165,7 +168,16 @@ ALLOWED = {
     },
     "study_figures": set(),
     "tables": {"config", "sqlite_store", "tracking"},
-    "tracking": {"declared", "config", "connection", "interrupts", "provenance", "sqlite_store"},
+    "tracking": {
+        "connection",
+        "declared",
+        "interrupts",
+        "mlflow_backend",
+        "process",
+        "provenance",
+        "run",
+        "sqlite_store",
+    },
     "two_models": {"estimates"},
     "verdict": {"comparison", "estimates", "sqlite_store", "tables"},
     "training": {
@@ -183,7 +195,7 @@ ALLOWED = {
     "variants": set(),
 }
 DOORS = {
-    "mlflow": {"tracking", "registry"},
+    "mlflow": {"mlflow_backend"},
     "optuna": {"search", "opening", "outcome", "sampling", "drawing"},
     "tensorflow": {"backend"},
 }
