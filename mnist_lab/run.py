@@ -126,7 +126,8 @@ class Run:
         if answers is not None:
             with self._artifact(ANSWERS) as path:
                 np.save(path, answers.astype(np.uint8))
-        self._client.set_tag(self.id, "model_uri", info)
+        # A process that is killed from here on leaves a run that can be closed as it is.
+        self.tag({"model_uri": info, "epochs_done": str(self.epochs_done)})
         self._log_metrics(
             {
                 "test_loss": test_loss,
