@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import uuid
 from collections import Counter
@@ -231,6 +232,8 @@ def _work(task: Task, place: Place, slots: dict[str, int]) -> None:
             f"the worker {worker.address} has another version of mnist_lab; expected the one that "
             "the command runs"
         )
+    # MLflow logs a model to the store of the process, whatever client it is told.
+    os.environ["MLFLOW_TRACKING_URI"] = place.tracking_uri
     bench = Bench(Store(place.tracking_uri), _data(place), _Silent(place.call))
     with contextlib.suppress(KeyboardInterrupt):  # called off: its run has ended as KILLED
         task.run(bench)

@@ -50,13 +50,18 @@ class Run:
 
     @held()
     def log_start(
-        self, config: RunConfig, seed: int, threads: int, data: Digits, parameters: int
+        self, config: RunConfig, seed: int, threads: int, data: Digits, parameters: int | None
     ) -> None:
-        """What is known before the first epoch: configuration, seed, machine, code and data."""
+        """What is known before the first epoch: configuration, seed, machine, code and data.
+
+        A network that could not be built has no number of parameters.
+        """
         logged_model.prepare()
-        self.parameters = parameters
+        self.parameters = parameters or 0
         git = provenance.git_state()
-        params = {**config.params(), "seed": str(seed), "parameters": str(parameters)}
+        params = {**config.params(), "seed": str(seed)}
+        if parameters is not None:
+            params["parameters"] = str(parameters)
         tags = {
             **provenance.environment(),
             "threads": str(threads),
