@@ -167,12 +167,12 @@ class _Search:
             elif team.busy():
                 for ended in team.ended(HEARTBEAT_SECONDS):
                     self._settle(ended)
-                fail_dead_trials(self._study, self._storage)
+                self._recover_trials()
             elif late or done >= self._declaration.trials:
                 return
             else:  # what is missing is under way in another process
                 time.sleep(_LOOK_SECONDS)
-                fail_dead_trials(self._study, self._storage)
+                self._recover_trials()
 
     @held()
     def _next(self) -> TrialTask | None:
@@ -241,6 +241,10 @@ class _Search:
                 if parameters:
                     self._study.enqueue_trial(parameters, user_attrs=_inherited(trial))
         self._begun.clear()
+
+    def _recover_trials(self) -> None:
+        if fail_dead_trials(self._study, self._storage):
+            self._recover(())
 
     def _recover(self, ended: tuple[str, ...]) -> None:
         fail_dead_trials(self._study, self._storage)

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 import mnist_lab as lab
 from mnist_lab.opening import RETRIES
+from mnist_lab.process import is_dead
 from mnist_lab.tracking import open_store
 from tests.conftest import Command
 from tests.survival import check, declare, study, trials, until
@@ -29,6 +30,7 @@ def running(workspace: Path) -> list[tuple[str, str]]:
         (run.tags["trial"], run.tags["process"])
         for run in store.runs(store.find_experiment("s"))
         if run.status == "RUNNING" and "trial" in run.tags and run.metrics
+        if not is_dead(run.tags["process"])
     ]
 
 
