@@ -1,15 +1,12 @@
-"""The door to MLflow's model registry: a study's winners, and which of them is its champion."""
+"""MLflow's model registry: a study's winners, and which of them is its champion."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import mlflow
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-
 from mnist_lab.connection import TrackingError, first_line, without_password
 from mnist_lab.interrupts import held
+from mnist_lab.mlflow_backend import mlflow
 from mnist_lab.tracking import Store
 
 CHAMPION = "champion"
@@ -76,7 +73,7 @@ def register(store: Store, name: str, winner: Winner) -> Registered:
     client = mlflow.MlflowClient(tracking_uri=store.uri)
     try:
         return _register(client, name.replace("/", "-").replace(":", "-"), winner)
-    except MlflowException as error:
+    except mlflow.MlflowException as error:
         shown = without_password(store.uri)
         raise TrackingError(
             f"the model registry of {shown} did not take '{name}' "
@@ -99,7 +96,7 @@ def _version(client: mlflow.MlflowClient, name: str, winner: Winner) -> str:
     """The version that the winner has, or gets."""
     try:
         client.create_registered_model(name)
-    except MlflowException:  # it is there, or the next call says what is wrong
+    except mlflow.MlflowException:  # it is there, or the next call says what is wrong
         client.get_registered_model(name)
     for known in client.search_model_versions(f"run_id = '{winner.run_id}'"):
         if known.name == name:
@@ -115,12 +112,14 @@ def _version(client: mlflow.MlflowClient, name: str, winner: Winner) -> str:
     return str(made.version)
 
 
-def _champion(client: mlflow.MlflowClient, name: str) -> ModelVersion | None:
+def _champion(
+    client: mlflow.MlflowClient, name: str
+) -> mlflow.entities.model_registry.ModelVersion | None:
     version = client.get_registered_model(name).aliases.get(CHAMPION)
     return None if version is None else client.get_model_version(name, version)
 
 
-def _worse(winner: Winner, champion: ModelVersion) -> str:
+def _worse(winner: Winner, champion: mlflow.entities.model_registry.ModelVersion) -> str:
     """Why a winner does not take the champion's place, or an empty text."""
     metric, value = (champion.tags.get(key) for key in (_METRIC_TAG, _VALUE_TAG))
     if metric != winner.metric or value is None:

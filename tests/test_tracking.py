@@ -20,6 +20,7 @@ import pytest
 import mnist_lab as lab
 from mnist_lab import provenance, sqlite_store
 from mnist_lab.connection import TrackingError, without_password
+from mnist_lab.process import this_process
 from mnist_lab.progress import Progress
 from mnist_lab.recording import record as record_training
 from mnist_lab.tables import EPOCH_METRICS, FIELD_COLUMNS
@@ -261,6 +262,38 @@ def test_an_interrupt_in_the_midst_of_c_code_is_one(store: Store) -> None:
     ):
         interrupted_conversion()
     assert mlflow.MlflowClient().get_run(run.id).info.status == "KILLED"
+
+
+def test_a_run_names_the_process_that_writes_it(store: Store) -> None:
+    experiment = store.experiment("test")
+    with store.run(experiment, "run", tags={"kind": "training"}) as run:
+        pass
+    assert mlflow.MlflowClient().get_run(run.id).data.tags["process"] == this_process()
+    store.set_tags(run.id, {"process": "another", "more": "yes"})
+    with store.run(experiment, "run", tags={}, resume=run.id) as again:
+        assert again.id == run.id
+    tags = mlflow.MlflowClient().get_run(run.id).data.tags
+    assert tags["process"] == this_process()
+    assert tags["more"] == "yes"
+
+
+def test_a_run_that_its_process_left_open_can_be_closed(store: Store) -> None:
+    experiment = store.experiment("test")
+    left = mlflow.MlflowClient().create_run(experiment, tags={"kind": "training"}).info.run_id
+    store.close_run(left, "KILLED", "its process was killed", {"trial_state": "FAIL"})
+    (record,) = store.runs(experiment)
+    assert record.status == "KILLED"
+    assert record.end_ms is not None
+    assert (
+        record.tags.items()
+        >= {
+            "kind": "training",
+            "reason": "its process was killed",
+            "trial_state": "FAIL",
+        }.items()
+    )
+    store.close_run(left, "FINISHED")
+    assert store.runs(experiment)[0].status == "FINISHED"
 
 
 def test_a_deleted_experiment_is_named(store: Store) -> None:
