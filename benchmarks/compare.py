@@ -8,7 +8,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mnist_lab import provenance
@@ -83,7 +83,7 @@ def ratios(values: Sequence[float], peers: Sequence[float], name: str) -> dict[s
     }
 
 
-def write(name: str, rows: Sequence[dict[str, object]], more: str = "") -> None:
+def write(name: str, rows: Sequence[Mapping[str, object]], more: str = "") -> None:
     """Keep a table in results/NAME.csv, under two lines on machine and versions; print it."""
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / f"{name}.csv").open("w", newline="") as stream:

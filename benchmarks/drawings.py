@@ -75,7 +75,7 @@ def growth(table: pd.DataFrame) -> None:
     """The resident memory of a process over its trials."""
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()
-    axes.plot(table["trial"], table["resident_MiB"], color=PALETTE[1])
+    axes.plot(table["trials"], table["resident_MiB"], color=PALETTE[1])
     axes.set(xlabel="trials done", ylabel="resident memory (MiB)")
     axes.set_ylim(bottom=0)
     axes.grid(**GRID)

@@ -24,7 +24,7 @@ def peak(command: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    names = ["train", "tracked run", "fit and evaluate", "fit under autolog"]
+    names = ["train", "tracked run", "fit and evaluate"]
     compare(
         "memory",
         {

@@ -3,8 +3,9 @@
 The peer is what the documentation of Optuna, Keras and MLflow gives when put together: a seeded
 TPE study whose objective builds a Keras model, trains it by `fit` with validation data under
 `mlflow.tensorflow.autolog()` and within a nested run, in MLflow's default store. The lab is its
-own search with its pruner, tracked as always. Both have the space, the epochs, the sampler, its
-seed and the first trial of studies/baseline.toml, and a fresh process for each study.
+command, with its pruner and its records as always. Both have the space, the epochs, the sampler,
+its seed and the first trial of studies/baseline.toml; each study is a fresh process in a folder
+of its own, and its clock starts with the command.
 
 The table has, for each accuracy on validation, how long each took until a trial had it. This
 depends on the luck of the sampler as well as on speed: the searches of one seed go different ways
@@ -13,34 +14,32 @@ as soon as two trainings differ. The time of a trial does not, and is in the tab
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+import optuna
 import pandas as pd
 
 from benchmarks.compare import RESULTS, ROOT, write
-from benchmarks.processes import last_line
 
-TRIALS = 12
+TRIALS = 10
 SEEDS = (0, 1, 2)
 LADDER = (0.974, 0.976, 0.977, 0.978, 0.979)
 POINTS = RESULTS / "study_trials.csv"
+STORAGE = "sqlite:///optuna.db"
 
-Report = Callable[[float], None]  # takes the validation accuracy of a trial that has ended
 
-
-def documented(seed: int, report: Report) -> None:
+def documented(seed: int) -> None:
     """Optuna, Keras and MLflow, put together as each documents it."""
     import keras
     import mlflow
-    import optuna
 
     from benchmarks.cases import load, scaled
 
@@ -74,116 +73,104 @@ def documented(seed: int, report: Report) -> None:
                 batch_size=batch_size,
                 verbose=0,
             )
-            accuracy = float(history.history["val_accuracy"][-1])
-        report(accuracy)
-        return accuracy
+            return float(history.history["val_accuracy"][-1])
 
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed), storage=STORAGE
+    )
     study.enqueue_trial({"hidden": 512, "batch_size": 128, "learning_rate": 1e-3})
     with mlflow.start_run(run_name="study"):
         study.optimize(objective, n_trials=TRIALS)
 
 
-def ours(seed: int, report: Report) -> None:
-    """The lab's search, as `python -m mnist_lab.study baseline --confirm 0` runs it."""
-    from unittest.mock import patch
-
-    import mnist_lab as lab
-    from mnist_lab import search
-    from mnist_lab.declaration import read
-    from mnist_lab.progress import Progress
-    from mnist_lab.space import StudyDeclaration
-    from mnist_lab.tracking import open_store
-
-    class Watched(Progress):
-        accuracy = 0.0
-
-        def epoch(self, epoch: lab.Epoch) -> None:
-            super().epoch(epoch)
-            self.accuracy = epoch.val_accuracy
-
-        def end(self, runs: int = 1) -> None:
-            super().end(runs)
-            report(self.accuracy)
-
-    declaration = read(ROOT / "studies" / "baseline.toml", StudyDeclaration)
-    declaration = declaration.model_copy(update={"trials": TRIALS, "seed": seed})
-    with patch.object(search, "Progress", Watched):
-        search.run_study(
-            declaration, "study", "study", lab.load_mnist(), open_store(), "sqlite:///study.db"
-        )
+def command(way: str, seed: int) -> list[str]:
+    """The command of a study, for a folder with a copy of studies/baseline.toml."""
+    if way == "documented":
+        return [sys.executable, "-m", "benchmarks.study", "documented", str(seed)]
+    study = ["-m", "mnist_lab.study", "baseline.toml", "--storage", STORAGE, "--confirm", "0"]
+    return [sys.executable, *study, "--trials", str(TRIALS), "--seed", str(seed)]
 
 
-WAYS: dict[str, Callable[[int, Report], None]] = {"documented": documented, "mnist_lab": ours}
+def points(way: str, seed: int) -> pd.DataFrame:
+    """Run a study: seconds since the command and accuracy at the end of each trial.
 
-
-def one(way: str, seed: int) -> dict[str, Any]:
-    """Run a study in a folder of its own: seconds and accuracy at the end of each trial.
-
-    The clock starts before the imports, as it does for the user; `total` includes all that comes
-    after the last trial.
+    The last row, without a trial, is the end of the command.
     """
-    began = time.perf_counter()
-    points: list[tuple[float, float]] = []
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
+    environment.pop("MLFLOW_TRACKING_URI", None)
     with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        Path("mlruns").mkdir()
-        WAYS[way](seed, lambda accuracy: points.append((time.perf_counter() - began, accuracy)))
-        os.chdir("/")
-    return {"points": points, "total": time.perf_counter() - began}
+        (Path(folder) / "mlruns").mkdir()
+        shutil.copy(ROOT / "studies" / "baseline.toml", folder)
+        began, clock = datetime.now(), time.perf_counter()
+        done = subprocess.run(
+            command(way, seed), cwd=folder, env=environment, capture_output=True, text=True
+        )
+        total = time.perf_counter() - clock
+        if done.returncode:
+            sys.exit(done.stderr)
+        storage = STORAGE.replace("///", f"///{folder}/")
+        (name,) = optuna.get_all_study_names(storage)
+        trials = optuna.load_study(study_name=name, storage=storage).trials
+    rows = [
+        {"trial": trial.number, "state": trial.state.name}
+        | {"seconds": (trial.datetime_complete - began).total_seconds()}
+        | {"val_accuracy": trial.value or max(trial.intermediate_values.values())}
+        for trial in trials
+        if trial.datetime_complete is not None
+    ]
+    end = {"trial": None, "state": "END", "seconds": total, "val_accuracy": None}
+    return pd.DataFrame([*rows, end]).assign(way=way, seed=seed)
 
 
-def reached(points: pd.DataFrame, accuracy: float) -> float:
-    """Seconds until a trial had that accuracy; NaN if none had."""
-    times = points.loc[points["val_accuracy"] >= accuracy, "seconds"]
-    return float(times.min()) if len(times) else float("nan")
+def measures(study: pd.DataFrame) -> dict[str, float]:
+    """What is compared: seconds to each accuracy (NaN if never reached), of a trial, of all."""
+    trials = study[study["state"] != "END"]
+    until = {
+        f"until {accuracy}": trials.loc[trials["val_accuracy"] >= accuracy, "seconds"].min()
+        for accuracy in LADDER
+    }
+    later = trials["seconds"].diff().dropna()  # without the start, and the first trial
+    return {**until, "a trial": later.mean(), "whole command": study["seconds"].max()}
 
 
-def table(points: pd.DataFrame, totals: dict[tuple[str, int], float]) -> list[dict[str, object]]:
-    """A row a seed and measure: seconds of both ways, and their ratio."""
+def table(studies: pd.DataFrame) -> list[dict[str, object]]:
+    """A row a measure and seed, and one of the medians over seeds."""
     rows: list[dict[str, object]] = []
-    for seed in SEEDS:
-        one_seed = points[points["seed"] == seed]
-        by_way = {way: one_seed[one_seed["way"] == way] for way in WAYS}
-        measures = {
-            f"until {accuracy}": {way: reached(p, accuracy) for way, p in by_way.items()}
-            for accuracy in LADDER
-        }
-        measures["a trial"] = {
-            way: statistics.fmean(p["seconds"].diff().dropna()) for way, p in by_way.items()
-        }
-        measures["whole study"] = {way: totals[way, seed] for way in WAYS}
-        for measure, seconds in measures.items():
-            rows.append(
-                {"seed": seed, "measure": measure}
-                | {f"{way}_s": f"{value:.2f}" for way, value in seconds.items()}
-                | {"ratio": f"{seconds['mnist_lab'] / seconds['documented']:.3f}"}
-            )
+    by_seed = {
+        seed: {way: measures(study) for way, study in both.groupby("way")}
+        for seed, both in studies.groupby("seed")
+    }
+    for measure in next(iter(by_seed.values()))["mnist_lab"]:
+        ratios = []
+        for seed, ways in by_seed.items():
+            ours, theirs = ways["mnist_lab"][measure], ways["documented"][measure]
+            ratios.append(ours / theirs)
+            row: dict[str, object] = {"measure": measure, "seed": str(seed)}
+            row |= {"mnist_lab_s": f"{ours:.1f}", "documented_s": f"{theirs:.1f}"}
+            rows.append(row | {"ratio": f"{ratios[-1]:.3f}"})
+        both = [ratio for ratio in ratios if ratio == ratio]
+        median = f"{statistics.median(both):.3f}" if both else "nan"
+        rows.append({"measure": measure, "seed": "median", "ratio": median})
     return rows
 
 
 def main() -> None:
     """Run all studies in turn and keep what they came to."""
-    points, totals = [], {}
-    for seed in SEEDS:
-        for way in WAYS:
-            done = json.loads(last_line("benchmarks.study", way, str(seed)))
-            totals[way, seed] = done["total"]
-            points += [
-                {"way": way, "seed": seed, "trial": n, "seconds": s, "val_accuracy": accuracy}
-                for n, (s, accuracy) in enumerate(done["points"])
-            ]
-            print(f"{way}, seed {seed}: {done['total']:.0f} s", file=sys.stderr)
-    frame = pd.DataFrame(points)
-    frame.to_csv(POINTS, index=False, float_format="%.4f")
-    write("study", table(frame, totals))
     from benchmarks.drawings import best_so_far
 
-    best_so_far(frame)
+    studies = []
+    for seed in SEEDS:
+        for way in ("documented", "mnist_lab"):
+            studies.append(points(way, seed))
+            print(f"{way}, seed {seed}: {studies[-1]['seconds'].max():.0f} s", file=sys.stderr)
+    frame = pd.concat(studies)
+    frame.to_csv(POINTS, index=False, float_format="%.4f")
+    write("study", table(frame))
+    best_so_far(frame[frame["state"] != "END"])
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        print(json.dumps(one(sys.argv[1], int(sys.argv[2]))))
+        documented(int(sys.argv[2]))
     else:
         main()
