@@ -8,11 +8,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python
+PEERS := .venv-peers
+# Each is a script of benchmarks/ that can be run alone; all together take some two hours.
+BENCHMARKS := training tracking variants startup first_epoch epochs costs threads memory growth study
 
 # Without compiled bytecode, importing TensorFlow takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: baseline test check format results bench picture clean
+.PHONY: baseline test check format results bench bench-peers picture clean
 
 baseline: $(VENV)/.installed
 	$(BIN)/python -m mnist_lab.study baseline
@@ -41,10 +44,12 @@ picture: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python -m benchmarks.training
-	$(BIN)/python -m benchmarks.tracking
-	$(BIN)/python -m benchmarks.variants
-	$(BIN)/python -m benchmarks.startup
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit; done
+	for net in small 3x1024; do $(BIN)/python -m benchmarks.training $$net || exit; done
+
+# PyTorch, JAX and scikit-learn are no dependencies: they get an environment of their own.
+bench-peers: $(VENV)/.installed-test $(PEERS)/.installed
+	for net in baseline small 3x1024; do $(BIN)/python -m benchmarks.others $$net || exit; done
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt --editable .
@@ -54,6 +59,11 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@ $(VENV)/.installed
 
+$(PEERS)/.installed: benchmarks/constraints-peers.txt
+	$(PYTHON) -m venv --without-pip $(PEERS)
+	$(PYTHON) -m pip --python $(PEERS)/bin/python install --quiet --constraint $< torch jax scikit-learn
+	touch $@
+
 # Debian's python3 cannot give an environment its pip without one package more, so the pip at
 # hand installs it.
 $(VENV):
@@ -61,4 +71,4 @@ $(VENV):
 	$(PIP) install --quiet pip
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache *.egg-info

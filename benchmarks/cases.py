@@ -1,4 +1,4 @@
-"""The cases that are timed, each run alone in a fresh process: `python -m benchmarks.cases CASE`.
+"""The cases that are timed, each alone in a fresh process: `python -m benchmarks.cases CASE NET`.
 
 Peers are written as their own documentation writes them. Imports, reading the digits and the
 making of an empty store are done before the clock starts; compiling is not.
@@ -11,22 +11,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import mnist_lab as lab
+from benchmarks.nets import NETS, Net
 from mnist_lab.backend import keras
 from mnist_lab.data import MNIST
 
+Case = Callable[[Net], Callable[[], None]]
 
-def notebook_model(**compile_options: Any) -> keras.Model:
-    """Listing 2.1 of Deep Learning with Python."""
+
+def notebook_model(net: Net = NETS["baseline"], **compile_options: Any) -> keras.Model:
+    """Listing 2.1 of Deep Learning with Python, with the widths of a net."""
     model = keras.Sequential(
         [
-            keras.layers.Dense(512, activation="relu"),
+            *(keras.layers.Dense(units, activation="relu") for units in net.hidden),
             keras.layers.Dense(10, activation="softmax"),
         ]
     )
@@ -48,72 +51,122 @@ def load() -> Any:
         )
 
 
-def fit(tracked: bool = False, **compile_options: Any) -> Callable[[], None]:
+def scaled(images: np.ndarray) -> np.ndarray:
+    """Listing 2.4: (n, 28, 28) uint8 to (n, 784) float32 in [0, 1]."""
+    return images.reshape((len(images), 28 * 28)).astype("float32") / 255
+
+
+def fit(net: Net, **compile_options: Any) -> Callable[[], None]:
     """The notebook's own script."""
-    (train_images, train_labels), (test_images, test_labels) = load()
+    (train_images, train_labels), _ = load()
 
     def run() -> None:
-        context: AbstractContextManager[Any] = nullcontext()
-        if tracked:
-            import mlflow
-
-            context = mlflow.start_run()
-        with context:
-            x = train_images.reshape((60000, 28 * 28)).astype("float32") / 255
-            model = notebook_model(**compile_options)
-            model.fit(x, train_labels, epochs=5, batch_size=128, verbose=0)
-            if tracked:
-                x_test = test_images.reshape((10000, 28 * 28)).astype("float32") / 255
-                model.evaluate(x_test, test_labels, verbose=0)
+        model = notebook_model(net, **compile_options)
+        model.fit(
+            scaled(train_images), train_labels, epochs=5, batch_size=net.batch_size, verbose=0
+        )
 
     return run
 
 
-def autolog() -> Callable[[], None]:
+def script(net: Net) -> Callable[[], None]:
+    """The notebook's own script to its end: the test images too."""
+    (train_images, train_labels), (test_images, test_labels) = load()
+
+    def run() -> None:
+        x, x_test = scaled(train_images), scaled(test_images)
+        model = notebook_model(net)
+        model.fit(x, train_labels, epochs=5, batch_size=net.batch_size, verbose=0)
+        model.evaluate(x_test, test_labels, verbose=0)
+
+    return run
+
+
+def _in_a_run(
+    net: Net, callbacks: Callable[[], list[Any]], after: Callable[[Any, Any], None]
+) -> Callable[[], None]:
+    """The notebook's script within an MLflow run, up to the test images."""
+    import mlflow
+
+    (train_images, train_labels), (test_images, test_labels) = load()
+
+    def run() -> None:
+        with mlflow.start_run():
+            x, x_test = scaled(train_images), scaled(test_images)
+            model = notebook_model(net)
+            model.fit(
+                x,
+                train_labels,
+                epochs=5,
+                batch_size=net.batch_size,
+                verbose=0,
+                callbacks=callbacks(),
+            )
+            after(model, model.evaluate(x_test, test_labels, verbose=0))
+
+    return run
+
+
+def autolog(net: Net) -> Callable[[], None]:
     """The notebook's script under `mlflow.tensorflow.autolog` with its defaults."""
     import mlflow
 
     mlflow.set_experiment("bench")
     mlflow.tensorflow.autolog()
-    return fit(tracked=True)
+    return _in_a_run(net, list, lambda model, measured: None)
 
 
-def train() -> Callable[[], None]:
-    """The lab's training of the baseline, untracked."""
+def callback(net: Net) -> Callable[[], None]:
+    """The notebook's script with MLflow's callback for Keras, and the model logged by hand."""
+    import mlflow
+
+    mlflow.set_experiment("bench")
+
+    def after(model: keras.Model, measured: list[float]) -> None:
+        mlflow.log_metrics({"test_loss": measured[0], "test_accuracy": measured[1]})
+        mlflow.keras.log_model(model, name="model")
+
+    return _in_a_run(net, lambda: [mlflow.keras.MlflowCallback()], after)
+
+
+def train(net: Net) -> Callable[[], None]:
+    """The lab's training, untracked."""
     data = lab.load_mnist()
 
     def run() -> None:
-        for _ in lab.train(lab.RunConfig(), data, seed=0):
+        for _ in lab.train(net.config(), data, seed=0):
             pass
 
     return run
 
 
-def tracked() -> Callable[[], None]:
-    """The lab's training of the baseline with all that a run records."""
+def tracked(net: Net) -> Callable[[], None]:
+    """The lab's training with all that a run records, as studies and experiments run it."""
+    from mnist_lab.progress import Progress
+    from mnist_lab.recording import record
     from mnist_lab.tracking import open_store
-    from mnist_lab.training import threads
 
     data = lab.load_mnist()
     store = open_store()
     experiment = store.experiment("bench")
 
     def run() -> None:
-        with store.run(experiment, "baseline", tags={"kind": "training"}) as record:
-            training = lab.train(lab.RunConfig(), data, seed=0)
-            record.log_start(training.config, 0, threads(), data, training.parameters)
-            for epoch in training:
-                record.log_epoch(epoch)
-            record.log_result(*training.test(), training.model())
+        with (
+            Progress("runs", 1) as progress,
+            store.run(experiment, "baseline", tags={"kind": "training"}) as recorded,
+        ):
+            record(net.config(), data, 0, recorded, progress)
 
     return run
 
 
-CASES: dict[str, Callable[[], Callable[[], None]]] = {
+CASES: dict[str, Case] = {
     "fit": fit,
-    "fit, steps_per_execution=32": lambda: fit(steps_per_execution=32),
-    "fit, jit_compile=True": lambda: fit(jit_compile=True),
+    "fit, steps_per_execution=32": partial(fit, steps_per_execution=32),
+    "fit, jit_compile=True": partial(fit, jit_compile=True),
+    "fit and evaluate": script,
     "fit under autolog": autolog,
+    "fit with MlflowCallback and log_model": callback,
     "train": train,
     "tracked run": tracked,
 }
@@ -121,10 +174,11 @@ CASES: dict[str, Callable[[], Callable[[], None]]] = {
 
 def main() -> None:
     """Time one case in a folder of its own and print its seconds."""
+    name, net = sys.argv[1], NETS[sys.argv[2] if len(sys.argv) > 2 else "baseline"]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         Path("mlruns").mkdir()
-        run = CASES[sys.argv[1]]()
+        run = CASES[name](net)
         began = time.perf_counter()
         run()
         print(time.perf_counter() - began)

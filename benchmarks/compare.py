@@ -8,7 +8,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mnist_lab import provenance
@@ -17,57 +17,89 @@ RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parent.parent
 
 
-def seconds(command: Sequence[str]) -> float:
-    """What a command prints last: its own measure, in seconds."""
+def measured(command: Sequence[str]) -> float:
+    """What a command prints last: its own measure."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
     environment.pop("MLFLOW_TRACKING_URI", None)
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
     return float(done.stdout.split()[-1])
 
 
-def compare(name: str, cases: dict[str, Sequence[str]], against: str, repeats: int = 5) -> None:
-    """Time all cases `repeats` times in turn; print and keep medians and ratios to `against`."""
-    measured: dict[str, list[float]] = {case: [] for case in cases}
+def compare(
+    name: str,
+    cases: dict[str, Sequence[str]],
+    against: str,
+    repeats: int = 5,
+    unit: str = "s",
+    more: str = "",
+) -> None:
+    """Measure all cases `repeats` times in turn; print and keep medians and ratios to `against`.
+
+    Args:
+        name: of the table in results/.
+        cases: the command of each case; it prints its measure last.
+        against: the case whose measure of the same round all are divided by.
+        repeats: rounds that count; one before them fills the disk's cache.
+        unit: of the measure.
+        more: versions to be named besides our own.
+    """
+    values: dict[str, list[float]] = {case: [] for case in cases}
     for round_number in range(repeats + 1):
         for case, command in cases.items():
-            value = seconds(command)
-            if round_number > 0:  # the first round fills the disk's cache
-                measured[case].append(value)
+            value = measured(command)
+            if round_number > 0:
+                values[case].append(value)
         print(f"round {round_number} of {repeats} done", file=sys.stderr)
-    rows: list[dict[str, object]] = []
-    for case, values in measured.items():
-        ratios = [value / peer for value, peer in zip(values, measured[against], strict=True)]
-        rows.append(
-            {
-                "case": case,
-                "n": repeats,
-                "median_s": f"{statistics.median(values):.3f}",
-                "min_s": f"{min(values):.3f}",
-                "max_s": f"{max(values):.3f}",
-                f"ratio to {against}": f"{statistics.median(ratios):.3f}",
-                "ratio_min": f"{min(ratios):.3f}",
-                "ratio_max": f"{max(ratios):.3f}",
-            }
-        )
-    write(name, rows)
+    rows = [
+        {"case": case}
+        | spread(values[case], unit)
+        | ratios(values[case], values[against], f"ratio to {against}")
+        for case in cases
+    ]
+    write(name, rows, more)
 
 
-def write(name: str, rows: list[dict[str, object]]) -> None:
+def spread(values: Sequence[float], unit: str) -> dict[str, object]:
+    """Cells of a table: how many there are, their median and their range."""
+    return {
+        "n": len(values),
+        f"median_{unit}": f"{statistics.median(values):.3f}",
+        f"min_{unit}": f"{min(values):.3f}",
+        f"max_{unit}": f"{max(values):.3f}",
+    }
+
+
+def ratios(values: Sequence[float], peers: Sequence[float], name: str) -> dict[str, object]:
+    """Cells of a table: median and range of the ratios of values measured side by side."""
+    divided = [value / peer for value, peer in zip(values, peers, strict=True)]
+    return {
+        name: f"{statistics.median(divided):.3f}",
+        "ratio_min": f"{min(divided):.3f}",
+        "ratio_max": f"{max(divided):.3f}",
+    }
+
+
+def write(name: str, rows: Sequence[Mapping[str, object]], more: str = "") -> None:
     """Keep a table in results/NAME.csv, under two lines on machine and versions; print it."""
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / f"{name}.csv").open("w", newline="") as stream:
         machine = provenance.environment()
         versions = ", ".join(f"{p} {machine[f'version.{p}']}" for p in provenance.PACKAGES)
-        stream.write(f"# {machine['cpu']}, {machine['cores']} cores, {platform.platform()}\n")
-        stream.write(f"# Python {machine['python']}, {versions}\n")
+        cores = machine["cores"]
+        stream.write(
+            f"# {machine['cpu']}, {cores} cores, a thread on each, {platform.platform()}\n"
+        )
+        stream.write(f"# Python {machine['python']}, {versions}{more and ', ' + more}\n")
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     print((RESULTS / f"{name}.csv").read_text())
 
 
-def case(name: str) -> list[str]:
+def case(name: str, net: str = "baseline") -> list[str]:
     """The command that times one of benchmarks/cases.py."""
-    return [sys.executable, "-m", "benchmarks.cases", name]
+    return [sys.executable, "-m", "benchmarks.cases", name, net]

@@ -261,7 +261,13 @@ class _Program:
         self._size = size
         self._batch_size = min(structure.batch_size, size)
         self._lock = threading.Lock()
-        self._epoch = tf.function(self._train_epoch, autograph=False, jit_compile=True)
+        self._full_batches, self._rest = divmod(size, self._batch_size)
+        self._epoch = tf.function(self._train_full_batches, autograph=False, jit_compile=True)
+        # Compiled as well, the one short batch would take half of the time of the compilation.
+        # What distorts images runs only compiled.
+        self._short_batch = tf.function(
+            self._train_rest, autograph=False, jit_compile=_distorts(structure)
+        )
         self._measure = tf.function(self._evaluate_batch, autograph=False, reduce_retracing=True)
 
     def train_epoch(
@@ -280,6 +286,9 @@ class _Program:
         """
         with self._lock:
             state, loss, correct = self._epoch(state, images, labels, plan)
+            if self._rest:
+                state, rest_loss, rest_correct = self._short_batch(state, images, labels, plan)
+                loss, correct = loss + rest_loss, correct + rest_correct
         return state, float(loss) / self._size, float(correct) / self._size
 
     def evaluate(self, state: State, split: Split) -> tuple[float, np.ndarray]:
@@ -305,42 +314,53 @@ class _Program:
 
     def _load(self, state: State) -> None:
         """Load a state to evaluate it: with the averages in the weights' place, if it has any."""
-        for variable, value in zip(self._scratch, state, strict=True):
-            variable.assign(value)
+        self._assign(state)
         self._learner.use_averages()
 
-    def _train_epoch(
+    def _train_full_batches(
         self, state: State, images: tf.Tensor, labels: tf.Tensor, plan: Plan
     ) -> tuple[State, tf.Tensor, tf.Tensor]:
-        for variable, value in zip(self._scratch, state, strict=True):
-            variable.assign(value)
-        batch_size = self._batch_size
-        full_batches, rest = divmod(self._size, batch_size)
-
-        def batch(i: tf.Tensor | int, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-            chosen = tf.slice(plan.order, [i * batch_size], [size])
-            pixels = tf.gather(images, chosen)
-            if _distorts(self._structure):
-                maps = tf.slice(plan.maps, [i * batch_size, 0], [size, 6])
-                key = stream(plan.seed, tf.convert_to_tensor(i))
-                pixels = distorted(pixels, maps, key, self._learner.elastic())
-            self._learner.set_rates(plan.rates[i], plan.momenta[i])
-            targets = self._learner.targets(tf.gather(labels, chosen))
-            return self._update(_as_input(pixels), targets, plan.mixes[i])
+        self._assign(state)
 
         def body(
             i: tf.Tensor, loss: tf.Tensor, correct: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            batch_loss, batch_correct = batch(i, batch_size)
+            batch_loss, batch_correct = self._train_batch(i, self._batch_size, images, labels, plan)
             return i + 1, loss + batch_loss, correct + batch_correct
 
         _, loss, correct = tf.while_loop(
-            lambda i, *_: i < full_batches, body, (tf.constant(0), tf.constant(0.0), tf.constant(0))
+            lambda i, *_: i < self._full_batches,
+            body,
+            (tf.constant(0), tf.constant(0.0), tf.constant(0)),
         )
-        if rest:
-            batch_loss, batch_correct = batch(full_batches, rest)
-            loss, correct = loss + batch_loss, correct + batch_correct
         return [tf.identity(variable) for variable in self._scratch], loss, correct
+
+    def _train_rest(
+        self, state: State, images: tf.Tensor, labels: tf.Tensor, plan: Plan
+    ) -> tuple[State, tf.Tensor, tf.Tensor]:
+        """The last batch of an epoch, which is a short one."""
+        self._assign(state)
+        loss, correct = self._train_batch(self._full_batches, self._rest, images, labels, plan)
+        return [tf.identity(variable) for variable in self._scratch], loss, correct
+
+    def _assign(self, state: State) -> None:
+        for variable, value in zip(self._scratch, state, strict=True):
+            variable.assign(value)
+
+    def _train_batch(
+        self, i: tf.Tensor | int, size: int, images: tf.Tensor, labels: tf.Tensor, plan: Plan
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Train on batch `i` of the plan: its summed loss and count of right answers."""
+        first = i * self._batch_size
+        chosen = tf.slice(plan.order, [first], [size])
+        pixels = tf.gather(images, chosen)
+        if _distorts(self._structure):
+            maps = tf.slice(plan.maps, [first, 0], [size, 6])
+            key = stream(plan.seed, tf.convert_to_tensor(i))
+            pixels = distorted(pixels, maps, key, self._learner.elastic())
+        self._learner.set_rates(plan.rates[i], plan.momenta[i])
+        targets = self._learner.targets(tf.gather(labels, chosen))
+        return self._update(_as_input(pixels), targets, plan.mixes[i])
 
     def _update(
         self, images: tf.Tensor, targets: tf.Tensor, mix: tf.Tensor

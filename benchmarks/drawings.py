@@ -1,0 +1,82 @@
+"""The figures of the benchmarks, from their tables; written beside them in results/."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from benchmarks.compare import RESULTS
+from mnist_lab.looks import DASHES, GRID, MARKERS, PALETTE
+
+_NAMES = {"mnist_lab": "mnist_lab", "documented": "Optuna + fit + autolog"}
+_AXES = {
+    "hidden": "units of the hidden layer (batches of 128)",
+    "batch_size": "images in a batch (512 units)",
+    "depth": "hidden layers of 512 units (batches of 128)",
+}
+
+
+def _save(figure: Figure, name: str) -> None:
+    figure.savefig(RESULTS / f"{name}.png", dpi=110, metadata={"Software": None})
+
+
+def costs(table: pd.DataFrame) -> None:
+    """Seconds of a trial, of its 5 epochs once compiled, and of its floor: a panel a curve."""
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    lines = {
+        "a trial of 5 epochs": table["trial_s"],
+        "its epochs without compiling": 5 * table["epoch_s"],
+        "floor: products and updates alone": table["floor_of_trial_s"],
+    }
+    for axes, (curve, label) in zip(figure.subplots(1, 3), _AXES.items(), strict=True):
+        chosen = table["curve"] == curve
+        for index, (name, seconds) in enumerate(lines.items()):
+            axes.plot(
+                table.loc[chosen, "value"],
+                seconds[chosen],
+                color=PALETTE[index],
+                marker=MARKERS[index],
+                linestyle=DASHES[index],
+                markersize=5,
+                label=name,
+            )
+        axes.set(xlabel=label, xscale="log", yscale="log")
+        axes.set_xscale("log", base=2)
+        axes.grid(**GRID)
+    figure.axes[0].set_ylabel("seconds")
+    figure.axes[0].legend(frameon=False)
+    _save(figure, "costs")
+
+
+def best_so_far(points: pd.DataFrame) -> None:
+    """The best validation accuracy over the time since the command, a line a study."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for index, (way, name) in enumerate(_NAMES.items()):
+        for number, (_, study) in enumerate(points[points["way"] == way].groupby("seed")):
+            axes.step(
+                study["seconds"],
+                100 * study["val_accuracy"].cummax(),
+                where="post",
+                color=PALETTE[index],
+                linestyle=DASHES[index],
+                marker=MARKERS[index],
+                markersize=4,
+                label=name if number == 0 else None,
+            )
+    axes.set(xlabel="seconds since the command", xscale="log")
+    axes.set(ylabel="best validation accuracy so far (%)")
+    axes.grid(**GRID)
+    axes.legend(frameon=False)
+    _save(figure, "study")
+
+
+def growth(table: pd.DataFrame) -> None:
+    """The resident memory of a process over its trials."""
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(table["trials"], table["resident_MiB"], color=PALETTE[1])
+    axes.set(xlabel="trials done", ylabel="resident memory (MiB)")
+    axes.set_ylim(bottom=0)
+    axes.grid(**GRID)
+    _save(figure, "growth")

@@ -1,0 +1,89 @@
+"""From a command to its first epoch: `python -m benchmarks.first_epoch`.
+
+The experiment is the baseline with one seed. Beside it stands what cannot be avoided: a process
+that imports Keras and reads the digits.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from benchmarks.compare import compare
+from mnist_lab.data import MNIST
+
+EXPERIMENT = """
+title = "One run"
+question = "How long until the first epoch?"
+claim = "Little longer than the import of Keras."
+baseline = "listing"
+seeds = 1
+[variants.listing]
+"""
+_WITHIN = """
+import os, subprocess, sys, tempfile, time
+from pathlib import Path
+command = [sys.executable, "-m", "benchmarks.first_epoch", *{arguments!r}]
+with tempfile.TemporaryDirectory() as folder:
+    if {recorded}:  # a store and an experiment there are already
+        subprocess.run([*command[:3], "folder", folder], check=True, capture_output=True)
+    began = time.perf_counter()
+    subprocess.run([*command, folder], check=True, capture_output=True)
+    print(time.perf_counter() - began)
+"""
+_PLAIN = f"import keras, numpy; numpy.load({str(MNIST)!r})"
+
+
+def _timed(*arguments: str, recorded: bool = True) -> list[str]:
+    return [sys.executable, "-c", _WITHIN.format(arguments=arguments, recorded=recorded)]
+
+
+def run_until(moment: str, folder: str) -> None:
+    """Run the experiment in a folder and end the process when the first epoch begins or ends."""
+    from mnist_lab.progress import Progress
+
+    os.chdir(folder)
+    Path("mlruns").mkdir(exist_ok=True)
+    Path("one.toml").write_text(EXPERIMENT)
+    setattr(Progress, moment, lambda *_: os._exit(0))
+    sys.argv = ["mnist-lab", "experiment", "one.toml"]
+    from mnist_lab.__main__ import main
+
+    main()
+
+
+def make_store(folder: str) -> None:
+    """What the first command in a folder leaves behind for all that follow."""
+    from mnist_lab.tracking import open_store
+
+    os.chdir(folder)
+    Path("mlruns").mkdir()
+    open_store().experiment("one")
+
+
+def main() -> None:
+    """Time all moments, or be the process that is timed."""
+    if len(sys.argv) == 3:
+        if sys.argv[1] == "folder":
+            make_store(sys.argv[2])
+        elif sys.argv[1] == "plain":
+            exec(_PLAIN)
+        else:
+            run_until(*sys.argv[1:])
+        return
+    plain = "import keras and read the digits"
+    compare(
+        "first_epoch",
+        {
+            plain: _timed("plain", recorded=False),
+            "command to the begin of its first epoch": _timed("begin"),
+            "the same in a folder without a store": _timed("begin", recorded=False),
+            "command to the end of its first epoch": _timed("epoch"),
+        },
+        against=plain,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The lab and `fit` beside PyTorch, JAX and scikit-learn: `python -m benchmarks.others [NET]`.
+
+5 epochs, compilation included. On the large and the small net the fastest of the peers' ways
+alone. The peers live in an environment of their own: `make bench-peers`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from benchmarks.compare import ROOT, case, compare
+from benchmarks.nets import NETS
+from mnist_lab.data import MNIST
+
+PYTHON = ROOT / ".venv-peers" / "bin" / "python"
+PEERS = ROOT / "benchmarks" / "peers.py"
+FASTEST = "PyTorch, batches by index"
+NAMES = (
+    *("PyTorch, DataLoader", FASTEST),
+    *("JAX, a compiled step", "JAX, a compiled epoch"),
+    "scikit-learn",
+)
+
+
+def peer(name: str, net: str) -> list[str]:
+    """The command that times one of benchmarks/peers.py."""
+    _, batch_size = NETS[net]
+    widths = map(str, NETS[net].hidden)
+    return [str(PYTHON), str(PEERS), name, str(MNIST), str(batch_size), *widths]
+
+
+def main() -> None:
+    """Time all cases on one net."""
+    net = sys.argv[1] if len(sys.argv) > 1 else "baseline"
+    ours = {name: case(name, net) for name in ("train", "fit")}
+    names = NAMES if net == "baseline" else (FASTEST,)
+    theirs = {name: peer(name, net) for name in names}
+    versions = subprocess.check_output([PYTHON, PEERS, "versions"], text=True).strip()
+    compare(f"others_{net}", {**ours, **theirs}, against=FASTEST, more=versions)
+
+
+if __name__ == "__main__":
+    main()
