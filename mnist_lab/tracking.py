@@ -28,6 +28,7 @@ from mnist_lab.line import Line
 from mnist_lab.measured import PARENT_TAG, Measured
 from mnist_lab.mlflow_backend import mlflow
 from mnist_lab.process import this_process
+from mnist_lab.room import check_artifacts, check_database, check_temporary
 from mnist_lab.run import ANSWERS, REASON_LENGTH, Run
 from mnist_lab.sqlite_store import EpochRecord, RunRecord
 
@@ -36,6 +37,7 @@ __all__ = ["PARENT_TAG", "PROCESS_TAG", "Run", "Store", "open_store"]
 PROCESS_TAG = "process"  # who writes a run, or wrote it last: as `this_process` tells it
 
 _VIEW = "mnist_lab"
+_KIND = "custom_model_development"
 _LOCAL_PAGES = "http://127.0.0.1:5000"
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
@@ -50,8 +52,14 @@ class Store:
 
     @held()
     def experiment(self, name: str) -> str:
-        """The id of the MLflow experiment of that name, made if there is none."""
-        return self._line.ask(lambda client: _experiment(client, name))
+        """The id of the MLflow experiment of that name, made if there is none.
+
+        Raises:
+            RoomError: its files and models could not be written.
+        """
+        found = self._line.ask(lambda client: _experiment(client, name))
+        check_artifacts(found.artifact_location)
+        return _active(found)
 
     def find_experiment(self, name: str) -> str:
         """The id of the MLflow experiment of that name.
@@ -296,6 +304,7 @@ def open_store(create: bool = True, uri: str | None = None) -> Store:
 
     Raises:
         TrackingError: it cannot be reached or written; said within seconds.
+        RoomError: there is no room for what a run writes; not said to readers.
     """
     uri = uri or mlflow.get_tracking_uri()
     shown = without_password(uri)
@@ -306,6 +315,10 @@ def open_store(create: bool = True, uri: str | None = None) -> Store:
             "was run, or MLFLOW_TRACKING_URI"
         )
     probe(uri, shown)
+    if create:
+        check_temporary()
+        if path is not None:
+            check_database(path)
     try:
         with impatient(), alone(path):
             store = Store(uri)
@@ -318,17 +331,16 @@ def open_store(create: bool = True, uri: str | None = None) -> Store:
     return store
 
 
-def _experiment(client: mlflow.MlflowClient, name: str) -> str:
+def _experiment(client: mlflow.MlflowClient, name: str) -> mlflow.entities.Experiment:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            tags = {"mlflow.experimentKind": "custom_model_development"}
-            return str(client.create_experiment(name, tags=tags))
-        except mlflow.MlflowException:  # another process made it just now
+            client.create_experiment(name, tags={"mlflow.experimentKind": _KIND})
+        except mlflow.MlflowException:  # another process made it just now, or the next line fails
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
-    return _active(found)
+    return found or client.get_experiment_by_name(name)
 
 
 def _active(found: mlflow.entities.Experiment) -> str:

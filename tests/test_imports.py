@@ -121,6 +121,7 @@ ALLOWED = {
     "randomness": {"backend"},
     "recording": {"backend", "config", "data", "progress", "tracking", "training"},
     "registry": {"connection", "interrupts", "mlflow_backend", "tracking"},
+    "room": {"config"},
     "run": {
         "config",
         "connection",
@@ -201,6 +202,7 @@ ALLOWED = {
         "mlflow_backend",
         "process",
         "provenance",
+        "room",
         "run",
         "sqlite_store",
     },
