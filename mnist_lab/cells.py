@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,10 +11,14 @@ from typing import Any, Literal
 import pandas as pd
 
 from mnist_lab.config import RunConfig
-from mnist_lab.data import Dataset
+from mnist_lab.process import KILLED, is_dead
 from mnist_lab.progress import Progress
 from mnist_lab.question import Candidate
 from mnist_lab.tracking import Store
+from mnist_lab.work import Bench, Team
+
+# How long one waits for a run to end before one looks again.
+_LOOK_SECONDS = 15.0
 
 Stage = Literal["tuning", "verdict", "confirmation"]
 
@@ -102,20 +107,48 @@ def _reasons(own: pd.DataFrame, code_digest: str, data_sha256: str) -> pd.Series
     return reasons.mask(other_code, "trained by another version of the code")
 
 
+@dataclass(frozen=True)
+class CellTask:
+    """A cell that is to be trained.
+
+    Attributes:
+        cell: what to train.
+        tags: of its run.
+        experiment_id: the MLflow experiment it is filed in.
+        parent_id: the run it is shown under.
+    """
+
+    cell: Cell
+    tags: dict[str, str]
+    experiment_id: str
+    parent_id: str
+
+    def run(self, bench: Bench) -> None:
+        """Train, as a run on record."""
+        # TensorFlow takes seconds to import: whoever only gives cells out needs none of it.
+        from mnist_lab.recording import record
+
+        cell = self.cell
+        with bench.store.run(
+            self.experiment_id, cell.name, tags=self.tags, parent=self.parent_id
+        ) as run:
+            record(cell.config, bench.data, cell.seed, run, bench.watcher)
+
+
 def train_cells(
     cells: list[Cell],
-    data: Dataset,
+    team: Team,
     store: Store,
     experiment_id: str,
     parent_id: str,
     tags: Callable[[Cell], Mapping[str, str]],
     progress: Progress,
 ) -> None:
-    """Train cells one after the other, each as a run on record.
+    """Train cells, each as a run on record.
 
     Args:
         cells: what to train.
-        data: the digits.
+        team: who trains.
         store: where the runs are recorded.
         experiment_id: the MLflow experiment they are filed in.
         parent_id: the run they are shown under.
@@ -124,11 +157,39 @@ def train_cells(
     """
     if not cells:
         return
-    # TensorFlow takes seconds to import: a comparison that is done needs none of it.
-    from mnist_lab.recording import record
+    call = uuid.uuid4().hex
+    waiting = [
+        CellTask(cell, {**_tags(cell, call), **tags(cell)}, experiment_id, parent_id)
+        for cell in cells
+    ]
+    waiting.reverse()
+    try:
+        while waiting or team.busy():
+            if waiting and team.room() > 0:
+                team.begin(waiting.pop(), progress)
+            else:
+                progress.end(len(team.ended(_LOOK_SECONDS)))
+    except BaseException:
+        team.stop()
+        raise
+    finally:
+        close_dead_runs(store, experiment_id, {"call": call})
 
-    for cell in cells:
-        own = {"kind": "training", "stage": cell.stage, "variant": cell.variant, **tags(cell)}
-        with store.run(experiment_id, cell.name, tags=own, parent=parent_id) as run:
-            record(cell.config, data, cell.seed, run, progress)
-        progress.end()
+
+def _tags(cell: Cell, call: str) -> dict[str, str]:
+    return {"kind": "training", "stage": cell.stage, "variant": cell.variant, "call": call}
+
+
+def close_dead_runs(store: Store, experiment_id: str, tags: Mapping[str, str]) -> None:
+    """End the runs with some tags whose process was killed.
+
+    Args:
+        store: where they are recorded.
+        experiment_id: the MLflow experiment they are filed in.
+        tags: with "call" among them those of a call whose workers have all ended, wherever.
+    """
+    for run in store.runs(experiment_id):
+        meant = run.tags.get("kind") == "training" and tags.items() <= run.tags.items()
+        left = "call" in tags or is_dead(run.tags.get("process", ""))
+        if run.status == "RUNNING" and meant and left:
+            store.close_run(run.run_id, "FAILED", KILLED)

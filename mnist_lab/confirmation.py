@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from mnist_lab import provenance
-from mnist_lab.cells import Cell, Recorded, train_cells
+from mnist_lab.cells import Cell, Recorded, close_dead_runs, train_cells
 from mnist_lab.config import RunConfig
 from mnist_lab.data import Dataset
 from mnist_lab.estimates import ComparisonError
@@ -22,6 +22,7 @@ from mnist_lab.question import Candidate
 from mnist_lab.tables import runs
 from mnist_lab.tracking import Run, Store
 from mnist_lab.verdict import Asked, judge, results
+from mnist_lab.work import Team
 
 BASELINE = "baseline"
 # Far from the small numbers that people give as seeds, so that seldom one has to be left out.
@@ -69,6 +70,7 @@ def confirm(
     study_name: str,
     data: Dataset,
     store: Store,
+    team: Team,
     experiment_id: str,
     parent_id: str,
 ) -> Confirmation:
@@ -85,6 +87,7 @@ def confirm(
         study_name: of the study.
         data: the digits.
         store: where runs are recorded.
+        team: who trains.
         experiment_id: the id of the MLflow experiment.
         parent_id: the run of the study, which gets the verdict.
 
@@ -100,12 +103,13 @@ def confirm(
         for seed in seeds
         for variant, config in configs.items()
     ]
+    close_dead_runs(store, experiment_id, {"experiment": asked.experiment})
     missing = _recorded(name, store, asked).missing(cells)
     tags = {"study": study_name, "experiment": asked.experiment}
     with store.run(experiment_id, study_name, tags={}, resume=parent_id) as parent:
         parent.tag(asked.tags())
         with Progress("confirmation", len(cells), len(cells) - len(missing)) as progress:
-            train_cells(missing, data, store, experiment_id, parent_id, lambda cell: tags, progress)
+            train_cells(missing, team, store, experiment_id, parent_id, lambda cell: tags, progress)
         recorded = _recorded(name, store, asked)
         counted = recorded.of(cells)
         verdict = _tell(parent, counted, name, asked, store, data)

@@ -34,6 +34,15 @@ def without_password(uri: str) -> str:
     return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
 
 
+def local_uri(uri: str) -> str:
+    """`uri`, that of an sqlite file by its whole path: it means the same in any folder."""
+    path = sqlite_store.local_path(uri)
+    if path is None or path.is_absolute():
+        return uri
+    prefix, _, rest = uri.partition(":///")
+    return f"{prefix}:///{path.absolute()}{rest.removeprefix(str(path))}"
+
+
 def probe(uri: str, shown: str) -> None:
     """Fail in seconds where MLflow itself would try again for minutes."""
     parts = urlsplit(uri)

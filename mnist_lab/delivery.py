@@ -70,6 +70,8 @@ def deliver(client: mlflow.MlflowClient, measured: Measured, folder: Path) -> st
             client, run.info.experiment_id, run_id, folder / "model"
         )
     log_batch(client, run_id, tags, measured.params, measured.metrics)
+    if "reason" in run.data.tags and "reason" not in tags:  # given to it while it was missing
+        client.delete_tag(run_id, "reason")
     status = measured.status or ("FINISHED" if measured.is_complete else "FAILED")
     client.set_terminated(run_id, status, measured.end_ms)
     return run_id

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mnist_lab import options
 from mnist_lab.command import command
 
 if TYPE_CHECKING:
@@ -25,18 +26,10 @@ SEEDS = "seeds.csv"  # the committed results of many seeds of the baseline
     "or variants were added to the file."
 )
 @click.argument("name")
-@click.option(
-    "--data",
-    "data_path",
-    metavar="PATH",
-    help="An .npz or a folder of IDX files in MNIST's form, instead of MNIST.",
-)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the results there as CSV, a row a run.",
-)
+@options.data
+@options.workers
+@options.scheduler
+@options.output("the results")
 @click.option(
     "--power",
     type=click.FloatRange(0, 10_000, min_open=True),
@@ -44,12 +37,20 @@ SEEDS = "seeds.csv"  # the committed results of many seeds of the baseline
     help="Train nothing; say how many seeds a difference of so many test images of 10,000 needs.",
 )
 @command
-def main(name: str, data_path: str | None, output: Path | None, power: float | None) -> None:
+def main(
+    name: str,
+    data_path: str | None,
+    workers: int | None,
+    scheduler: str | None,
+    output: Path | None,
+    power: float | None,
+) -> None:
     """Run the experiment NAME: every variant with every seed, ending in a verdict."""
     from mnist_lab.declaration import find, read
     from mnist_lab.files import check_folder, replace
     from mnist_lab.question import ExperimentDeclaration
 
+    options.check_team(workers, scheduler)
     path = find(name, FOLDER, "experiment")
     declaration = read(path, ExperimentDeclaration)
     if output is not None:
@@ -71,12 +72,18 @@ def main(name: str, data_path: str | None, output: Path | None, power: float | N
     store = open_store()  # before TensorFlow, which takes longer to import than this to fail
 
     from mnist_lab.runner import run_experiment
+    from mnist_lab.team import team
 
-    again = f"python -m mnist_lab.experiment {name}"
-    again += f" --data {data_path}" if data_path is not None else ""
-    again += f" --output {output}" if output is not None else ""
+    given = (
+        ("data", data_path),
+        ("workers", workers),
+        ("scheduler", scheduler),
+        ("output", output),
+    )
+    again = options.again("experiment", name, given)
     try:
-        outcome = run_experiment(declaration, path.stem, experiment, data, store)
+        with team(store, data, data_path, workers, scheduler) as trainers:
+            outcome = run_experiment(declaration, path.stem, experiment, data, store, trainers)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the finished runs are kept; go on with\n  {again}") from None
     _report(declaration, experiment, outcome)

@@ -1,9 +1,12 @@
-"""Files that a command writes for the user: whole or not at all."""
+"""Files that are written whole or not at all, and one process at a time where it matters."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mnist_lab.config import UserError
@@ -36,6 +39,38 @@ def replace(path: Path, text: str, option: str) -> None:
         os.replace(draft.name, path)
     except OSError as error:
         raise UserError(f"{option}: {path}: cannot be written ({error.strerror})") from None
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path to make a new file at, which becomes `path` once the block ends well.
+
+    Killed in between, it leaves a file that the next call begins anew. One process at a time.
+    """
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    yield unfinished
+    os.replace(unfinished, path)
+
+
+@contextmanager
+def locked(path: Path, waits: Callable[[], None]) -> Iterator[None]:
+    """Hold off this machine's other processes that ask for the same.
+
+    Args:
+        path: a file that is there; it is not touched.
+        waits: is called if another process has it, before waiting for that one.
+    """
+    file = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waits()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)  # which gives it back
 
 
 def _umask() -> int:

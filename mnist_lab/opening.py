@@ -2,25 +2,99 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 
+from mnist_lab import sqlite_store
 from mnist_lab.conditional import ConditionalSpace
 from mnist_lab.config import RunConfig, RunFields, UserError
-from mnist_lab.connection import without_password
+from mnist_lab.connection import alone, without_password
 from mnist_lab.data import Dataset
-from mnist_lab.sampling import pruner
+from mnist_lab.files import whole
+from mnist_lab.process import is_dead, this_process
+from mnist_lab.sampling import ByNumber, pruner
 from mnist_lab.space import MAXIMIZED, StudyDeclaration
 
-_HEARTBEAT_SECONDS = 15
+HEARTBEAT_SECONDS = 15
+# How often a trial is tried again whose process was killed.
+RETRIES = 3
+# Whoever makes a study on another machine has filled it by then, or was killed.
+_PATIENCE_SECONDS = 30
 
 
 class StudyError(UserError):
     """A study that cannot be run as asked."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without Optuna's notices on heartbeats.
+
+    They are experimental, it says, as they have been since 2.5, and meant for its own loop; ours
+    beats as that one does.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with")
+        yield
+
+
+def make_storage(url: str) -> RDBStorage:
+    """The storage at a URL; its tables are made if there are none.
+
+    Raises:
+        StudyError: it cannot be used.
+    """
+    path = sqlite_store.local_path(url)
+    try:
+        if path is not None and not path.exists():
+            # All of it or nothing: half the tables are there if this process is killed now.
+            with whole(path) as unfinished:
+                _storage(f"sqlite:///{unfinished}").engine.dispose()
+        return _storage(url)
+    except Exception as error:
+        shown = without_password(url)
+        first_line = str(error).splitlines()[0].replace(url, shown)
+        raise StudyError(
+            f"--storage: {shown} cannot be used ({first_line}); expected a database that can be "
+            "written, such as sqlite:///studies/NAME.db or postgresql://USER@HOST/DATABASE"
+        ) from None
+
+
+def _storage(url: str, made: bool = False) -> RDBStorage:
+    # A writer waits for the others: by default it would give up after 5 seconds.
+    patience = {"connect_args": {"timeout": 60}} if sqlite_store.local_path(url) else {}
+    with quiet():
+        return RDBStorage(
+            url,
+            engine_kwargs=patience,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=4 * HEARTBEAT_SECONDS,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(RETRIES),
+            skip_table_creation=made,
+            skip_compatibility_check=made,
+        )
+
+
+def alone_with(url: str) -> AbstractContextManager[None]:
+    """Hold off this machine's other processes that use a storage.
+
+    The tables of a new database can be made by one process at a time, and sqlite does not keep
+    two of them from taking the same trial.
+    """
+    path = sqlite_store.local_path(url) or Path("storage")
+    # Where there is no folder, opening the storage says so.
+    return alone(path) if path.parent.is_dir() else contextlib.nullcontext()
 
 
 def open_study(
@@ -29,8 +103,11 @@ def open_study(
     data: Dataset,
     url: str,
     space: ConditionalSpace | None,
-) -> optuna.Study:
+    start_parent: Callable[[], str],
+) -> tuple[optuna.Study, RDBStorage]:
     """The study in its storage: a new one with the trials known beforehand, or the recorded one.
+
+    However many processes open a new study at once, one of them makes it.
 
     Args:
         declaration: of the study.
@@ -38,40 +115,68 @@ def open_study(
         data: the digits.
         url: of the storage.
         space: the function that the declaration names, if it does.
+        start_parent: starts the run under which all trials are shown, and gives its id.
 
     Raises:
         StudyError: the storage cannot be used, or holds a different study of this name.
     """
-    shown = without_password(url)
-    try:
-        storage = RDBStorage(
-            url,
-            heartbeat_interval=_HEARTBEAT_SECONDS,
-            grace_period=4 * _HEARTBEAT_SECONDS,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=3),
-        )
-        study = optuna.create_study(
-            storage=storage,
-            study_name=study_name,
-            directions=[
-                "maximize" if goal in MAXIMIZED else "minimize" for goal in declaration.goals
-            ],
-            pruner=pruner(declaration),
-            load_if_exists=True,
-        )
-    except Exception as error:
-        first_line = str(error).splitlines()[0].replace(url, shown)
-        raise StudyError(
-            f"--storage: {shown} cannot be used ({first_line}); expected a database that can be "
-            "written, such as sqlite:///studies/NAME.db or postgresql://USER@HOST/DATABASE"
-        ) from None
     declared = _told(declaration, data, space)
-    if "declaration" in study.user_attrs:
-        _check_same(declared, study, study_name, shown)
-    else:
-        _enqueue(declaration, study, space)
-        study.set_user_attr("declaration", declared)
-    return study
+    with alone_with(url):
+        storage = make_storage(url)
+        study = _study(declaration, study_name, storage)
+        if "declaration" not in study.user_attrs and not sqlite_store.local_path(url):
+            _wait_for_maker(study)
+        if "declaration" not in study.user_attrs:
+            _enqueue(declaration, study, space)
+            study.set_user_attr("parent_run_id", start_parent())
+            study.set_user_attr("declaration", declared)  # the last: it says that all is there
+            return study, storage
+    _check_same(declared, study, study_name, without_password(url))
+    return study, storage
+
+
+@contextlib.contextmanager
+def loaded_study(
+    declaration: StudyDeclaration, study_name: str, url: str
+) -> Iterator[tuple[optuna.Study, RDBStorage]]:
+    """A study that is there and its storage, for whoever trains a trial and draws none."""
+    storage = _storage(url, made=True)
+    try:
+        yield (
+            optuna.load_study(
+                study_name=study_name,
+                storage=storage,
+                sampler=optuna.samplers.RandomSampler(),
+                pruner=pruner(declaration),
+            ),
+            storage,
+        )
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _study(declaration: StudyDeclaration, study_name: str, storage: RDBStorage) -> optuna.Study:
+    maximized = [goal in MAXIMIZED for goal in declaration.goals]
+    return optuna.create_study(
+        storage=storage,
+        study_name=study_name,
+        directions=["maximize" if up else "minimize" for up in maximized],
+        sampler=ByNumber(declaration),
+        pruner=pruner(declaration),
+        load_if_exists=True,
+    )
+
+
+def _wait_for_maker(study: optuna.Study) -> None:
+    """Wait while another machine's process may be filling a study that it has just made."""
+    maker = study.user_attrs.get("maker")
+    if maker is None or is_dead(maker):
+        study.set_user_attr("maker", this_process())
+        return
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while "declaration" not in study.user_attrs and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 def _told(

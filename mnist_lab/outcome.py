@@ -10,6 +10,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from mnist_lab.config import RunConfig
+from mnist_lab.recovery import counts
 from mnist_lab.space import MAXIMIZED, StudyDeclaration
 from mnist_lab.tracking import Run
 
@@ -40,16 +41,8 @@ class Outcome:
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that count: complete, pruned, or failed for a reason of their own.
-
-    A trial that was interrupted or whose process was killed failed without one, and is retried.
-    """
-    return [
-        trial
-        for trial in study.trials
-        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-        or (trial.state == TrialState.FAIL and "failure" in trial.user_attrs)
-    ]
+    """Trials that count: complete, pruned, or failed for good."""
+    return [trial for trial in study.get_trials(deepcopy=False) if counts(trial)]
 
 
 def outcome_of(

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import psutil
 
+# Why a run ended that nobody ended.
+KILLED = "its process was killed"
+
 # Two processes of one number are apart by more than this; the clock's rounding is not.
 _SAME_START_SECONDS = 0.5
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from tqdm import tqdm
 
 if TYPE_CHECKING:  # for the type alone: what is drawn comes from whoever trains
     from mnist_lab.training import Epoch
+
+
+class Watcher(Protocol):
+    """Who is told how far a training is."""
+
+    def begin(self, epochs: int) -> None:
+        """A run of so many epochs begins."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch of the present run is done."""
 
 
 class Progress:
@@ -23,6 +33,7 @@ class Progress:
     def __init__(self, what: str, total: int, done: int = 0) -> None:
         self._runs = tqdm(total=total, initial=done, desc=what, disable=None)
         self._epochs = tqdm(total=0, desc="epochs", leave=False, disable=None, position=1)
+        self._done = done
 
     def __enter__(self) -> Self:
         return self
@@ -48,5 +59,10 @@ class Progress:
         self._epochs.update()
 
     def end(self, runs: int = 1) -> None:
-        """So many runs are done."""
+        """So many runs more are done."""
+        self._done += runs
         self._runs.update(runs)
+
+    def reach(self, done: int) -> None:
+        """So many runs are done by now, whoever did them."""
+        self.end(done - self._done)

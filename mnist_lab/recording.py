@@ -8,7 +8,7 @@ from collections.abc import Callable
 from mnist_lab.backend import tf
 from mnist_lab.config import RunConfig
 from mnist_lab.data import Dataset
-from mnist_lab.progress import Progress
+from mnist_lab.progress import Watcher
 from mnist_lab.tracking import Run
 from mnist_lab.training import Epoch, threads, train
 
@@ -18,7 +18,7 @@ def record(
     data: Dataset,
     seed: int,
     run: Run,
-    progress: Progress,
+    watcher: Watcher,
     stop: Callable[[Epoch], bool] = lambda epoch: False,
 ) -> None:
     """Train and record; a training that breaks down ends its run as failed, with the reason.
@@ -28,16 +28,16 @@ def record(
         data: the digits.
         seed: of the training.
         run: where it is recorded, open and empty; `run.status` tells how it went.
-        progress: is told of every epoch.
+        watcher: is told of every epoch.
         stop: is asked after every epoch but those that broke down; True makes it the last.
     """
     try:
         training = train(config, data, seed=seed)
         run.log_start(config, seed, threads(), data, training.parameters)
-        progress.begin(config.epochs)
+        watcher.begin(config.epochs)
         for epoch in training:
             run.log_epoch(epoch)
-            progress.epoch(epoch)
+            watcher.epoch(epoch)
             if broken := _broken(epoch, held_out=config.validation_size > 0):
                 run.fail(broken)
                 return

@@ -142,14 +142,15 @@ class Run:
         """
         if answers is not None:
             self._file(ANSWERS, lambda path: np.save(path, answers.astype(np.uint8)))
-        tags = self._model(model)
+        # A process that is killed from here on leaves a run that can be closed as it is.
+        self._batch(tags={**self._model(model), "epochs_done": str(self.epochs_done)})
         final = {
             "test_loss": test_loss,
             "test_accuracy": test_accuracy,
             "train_seconds": self.train_seconds,
             "duration": time.perf_counter() - self._began,
         }
-        self._batch(tags=tags, metrics=_values(final, self.epochs_done))
+        self._batch(metrics=_values(final, self.epochs_done))
 
     @held()
     def log_summary(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:

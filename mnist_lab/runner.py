@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from mnist_lab import provenance
-from mnist_lab.cells import Cell, train_cells
+from mnist_lab.cells import Cell, close_dead_runs, train_cells
 from mnist_lab.comparison import IMAGES
 from mnist_lab.config import RunConfig, UserError
 from mnist_lab.data import Dataset
@@ -23,6 +23,7 @@ from mnist_lab.standing import Choice, Standing, edited
 from mnist_lab.tables import no_runs, runs
 from mnist_lab.tracking import Run, Store
 from mnist_lab.verdict import Asked, judge, results
+from mnist_lab.work import Team
 
 
 class ExperimentError(UserError):
@@ -72,7 +73,12 @@ def check_not_edited(standing: Standing, experiment: str, store: Store, experime
 
 
 def run_experiment(
-    declaration: ExperimentDeclaration, name: str, experiment: str, data: Dataset, store: Store
+    declaration: ExperimentDeclaration,
+    name: str,
+    experiment: str,
+    data: Dataset,
+    store: Store,
+    team: Team,
 ) -> Outcome:
     """Train what is missing: first what tunes the variants, then what the verdict rests on.
 
@@ -82,13 +88,14 @@ def run_experiment(
         experiment: of this experiment: `name`, and what the command line changed.
         data: the digits.
         store: where runs are recorded.
+        team: who trains.
 
     Raises:
         ExperimentError: it was edited after some of its runs, or no candidate of a variant can
             be trained.
         KeyboardInterrupt: after the present run has ended as KILLED.
     """
-    work = _Experiment(declaration, name, experiment, data, store)
+    work = _Experiment(declaration, name, experiment, data, store, team)
     return work.run()
 
 
@@ -102,12 +109,14 @@ class _Experiment:
         experiment: str,
         data: Dataset,
         store: Store,
+        team: Team,
     ) -> None:
         self._declaration = declaration
         self._name = name
         self._experiment = experiment
         self._data = data
         self._store = store
+        self._team = team
         self._trained = 0
         self._earlier: RunRecord | None = None
 
@@ -115,6 +124,7 @@ class _Experiment:
         if (recorded := self._store.lookup(self._name)) is not None:
             check_not_edited(self._standing(), self._experiment, self._store, recorded)
         experiment_id = self._store.experiment(self._name)
+        close_dead_runs(self._store, experiment_id, {"experiment": self._experiment})
         self._store.save_view(
             experiment_id, self._varied(), ("variant", "stage"), ("test_accuracy", "val_accuracy")
         )
@@ -183,7 +193,7 @@ class _Experiment:
     def _train(
         self, cells: list[Cell], experiment_id: str, parent: Run, progress: Progress
     ) -> None:
-        train_cells(cells, self._data, self._store, experiment_id, parent.id, self._tags, progress)
+        train_cells(cells, self._team, self._store, experiment_id, parent.id, self._tags, progress)
         self._trained += len(cells)
 
     def _tags(self, cell: Cell) -> dict[str, str]:

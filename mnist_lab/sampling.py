@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
 
 from mnist_lab.space import StudyDeclaration
 
@@ -39,3 +43,47 @@ def sampler(declaration: StudyDeclaration, seed: int) -> optuna.samplers.BaseSam
 def pruner(declaration: StudyDeclaration) -> optuna.pruners.BasePruner:
     """The study's pruner; it sees an epoch or a training as a step."""
     return _PRUNERS[declaration.pruner](declaration.most_epochs + declaration.seeds_per_trial - 1)
+
+
+class ByNumber(optuna.samplers.BaseSampler):
+    """The study's sampler, made anew for each trial, its choices from the trial's number.
+
+    So a study that was interrupted, or whose trials are asked for by several processes, draws as
+    one that ran at a stretch: what a trial gets depends on the seed, its number and the trials
+    before it alone. All that Optuna's samplers need of earlier trials they read from the storage.
+
+    Args:
+        declaration: of the study.
+    """
+
+    def __init__(self, declaration: StudyDeclaration) -> None:
+        self._declaration = declaration
+        self._sampler = sampler(declaration, declaration.seed)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Make the sampler of a trial."""
+        stream = np.random.SeedSequence([self._declaration.seed, trial.number])
+        self._sampler = sampler(self._declaration, int(stream.generate_state(1)[0]))
+        self._sampler.before_trial(study, trial)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """What the sampler draws together."""
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The parameters that the sampler draws together."""
+        return self._sampler.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """A parameter that the sampler draws alone."""
+        return self._sampler.sample_independent(study, trial, param_name, param_distribution)

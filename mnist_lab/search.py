@@ -1,14 +1,14 @@
-"""Runs a study by Optuna: every training of every trial is a run on record."""
+"""Runs a study by Optuna: asks for its trials, and has them trained."""
 
 from __future__ import annotations
 
 import contextlib
-import warnings
-from collections.abc import Iterator
-from statistics import fmean, median
+import time
+import uuid
 
-import numpy as np
 import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from mnist_lab.conditional import ConditionalSpace
 from mnist_lab.config import RunConfig
@@ -16,21 +16,31 @@ from mnist_lab.data import Dataset
 from mnist_lab.dimensions import Choices, IntRange
 from mnist_lab.drawing import draw
 from mnist_lab.interrupts import held
-from mnist_lab.opening import open_study
+from mnist_lab.opening import HEARTBEAT_SECONDS, alone_with, open_study, quiet
 from mnist_lab.outcome import Outcome, finished, log_outcome, outcome_of
+from mnist_lab.process import this_process
 from mnist_lab.progress import Progress
-from mnist_lab.recording import record
-from mnist_lab.sampling import sampler
+from mnist_lab.recovery import (
+    PROCESS,
+    call_off,
+    close_dead_runs,
+    counts,
+    fail_and_retry,
+    fail_dead_trials,
+    id_of,
+    owned,
+    owner,
+)
 from mnist_lab.space import StudyDeclaration
 from mnist_lab.tracking import Run, Store
-from mnist_lab.training import Epoch
+from mnist_lab.trial import TrialTask
+from mnist_lab.work import Task, Team
 
 # We draw our own progress and print our own results.
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-
-class TrialFailed(Exception):
-    """A trial that cannot give a value; it fails alone and the study goes on."""
+# How often one looks whether the trials of another process have ended.
+_LOOK_SECONDS = 1.0
 
 
 def run_study(
@@ -40,10 +50,13 @@ def run_study(
     data: Dataset,
     store: Store,
     storage_url: str,
+    team: Team,
     timeout: float | None = None,
     space: ConditionalSpace | None = None,
 ) -> Outcome:
     """Search until the study has `declaration.trials` trials, going on with what is recorded.
+
+    Several processes may do so at once, on several machines: together they come to that total.
 
     Args:
         declaration: the space and the budget.
@@ -52,43 +65,47 @@ def run_study(
         data: the digits; trials train on all but the validation images.
         store: where runs are recorded.
         storage_url: of the Optuna storage, for example sqlite:///studies/baseline.db.
+        team: who trains.
         timeout: seconds after which no further trial is begun.
         space: the function that the declaration names, if it does.
 
     Raises:
         SpaceError: the function fails, or gives a configuration that is refused.
         StudyError: the storage cannot be used, or holds a different study of this name.
-        KeyboardInterrupt: after the current run has ended as KILLED.
+        KeyboardInterrupt: after the runs under way have ended as KILLED.
     """
     data.split(declaration.config.validation_size)
-    with _quiet():
-        study = open_study(declaration, study_name, data, storage_url, space)
+    with quiet():
         experiment_id = store.experiment(name)
+        tags = {"kind": "study", "study": study_name, "data_sha256": data.sha256}
+
+        def start_parent() -> str:
+            with store.run(experiment_id, study_name, tags=tags) as parent:
+                return parent.id
+
+        study, storage = open_study(declaration, study_name, data, storage_url, space, start_parent)
         store.save_view(experiment_id, list(declaration.search) or ["hidden"], ("stage",))
-        parent_tags = {"kind": "study", "study": study_name, "data_sha256": data.sha256}
         with store.run(
-            experiment_id,
-            study_name,
-            tags=parent_tags,
-            resume=study.user_attrs.get("parent_run_id"),
+            experiment_id, study_name, tags=tags, resume=study.user_attrs.get("parent_run_id")
         ) as parent:
-            study.set_user_attr("parent_run_id", parent.id)
+            if study.user_attrs.get("parent_run_id") != parent.id:  # the store is another one
+                study.set_user_attr("parent_run_id", parent.id)
             search = _Search(
-                declaration, study, study_name, data, store, experiment_id, parent, space
+                declaration,
+                study,
+                storage,
+                study_name,
+                storage_url,
+                store,
+                experiment_id,
+                parent,
+                space,
             )
-            search.run(timeout)
+            search.run(team, timeout)
             outcome = outcome_of(declaration, study, experiment_id, parent.id)
             log_outcome(parent, declaration, study, outcome)
             draw(parent, declaration, study, study_name, name, store)
     return outcome
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Optuna's notice that heartbeats, which it has had since 2.5, are experimental."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
 
 
 class _Search:
@@ -98,8 +115,9 @@ class _Search:
         self,
         declaration: StudyDeclaration,
         study: optuna.Study,
+        storage: RDBStorage,
         study_name: str,
-        data: Dataset,
+        storage_url: str,
         store: Store,
         experiment_id: str,
         parent: Run,
@@ -108,134 +126,122 @@ class _Search:
         self._declaration = declaration
         self._study = study
         self._study_name = study_name
-        self._data = data
+        self._storage_url = storage_url
+        self._storage = storage
         self._store = store
         self._experiment_id = experiment_id
         self._parent = parent
         self._space = space
+        self._call = uuid.uuid4().hex
+        self._begun: set[int] = set()
 
-    def run(self, timeout: float | None) -> None:
-        """Run the trials that are missing."""
+    def run(self, team: Team, timeout: float | None) -> None:
+        """Run the trials that are missing, after those that a killed process left behind."""
+        self._recover(())
         done = len(finished(self._study))
-        missing = self._declaration.trials - done
-        if missing <= 0:
+        if done >= self._declaration.trials:
             return
-        # The same sampler seed would draw the start-up trials of the first call again.
-        stream = np.random.SeedSequence([self._declaration.seed, len(self._study.trials)])
-        sampler_seed = int(stream.generate_state(1)[0])
-        self._study.sampler = sampler(self._declaration, sampler_seed)
-        with Progress("trials", self._declaration.trials, done) as self._progress:
-            self._study.optimize(
-                self._objective, n_trials=missing, timeout=timeout, catch=(TrialFailed,)
-            )
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with Progress("trials", self._declaration.trials, done) as progress:
+            try:
+                self._run(team, progress, deadline)
+            except BaseException:
+                try:
+                    team.stop()
+                finally:
+                    self._call_off()
+                raise
+            finally:
+                self._recover((self._call,))
 
-    def _objective(self, trial: optuna.Trial) -> list[float]:
-        try:
-            return self._trial(trial)
-        except KeyboardInterrupt:
-            # Its place in the study is free again: the same parameters are tried first next time.
-            self._study.enqueue_trial(trial.params, user_attrs=_inherited(trial))
-            raise
-        finally:
-            self._progress.end()
+    def _run(self, team: Team, progress: Progress, deadline: float | None) -> None:
+        while True:
+            done = len(finished(self._study))
+            progress.reach(done)
+            late = deadline is not None and time.monotonic() >= deadline
+            if not late and team.room() > 0 and (task := self._next()) is not None:
+                team.begin(task, progress)
+            elif team.busy():
+                for ended in team.ended(HEARTBEAT_SECONDS):
+                    self._settle(ended)
+                fail_dead_trials(self._study, self._storage)
+            elif late or done >= self._declaration.trials:
+                return
+            else:  # what is missing is under way in another process
+                time.sleep(_LOOK_SECONDS)
+                fail_dead_trials(self._study, self._storage)
 
-    def _trial(self, trial: optuna.Trial) -> list[float]:
-        """Train with one seed after the other: the mean of each goal."""
+    @held()
+    def _next(self) -> TrialTask | None:
+        """A trial to train, or None if those that are missing are under way."""
+        with alone_with(self._storage_url):
+            running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            if len(finished(self._study)) + len(running) >= self._declaration.trials:
+                return None
+            trial = self._study.ask()
+            self._begun.add(trial.number)
+            trial.set_user_attr(PROCESS, owned(trial.number, this_process()))
+        if self._is_one_too_many(trial.number):
+            self._call_off()
+            return None
+        self._storage.record_heartbeat(id_of(self._study_name, self._storage, trial.number))
         config = self._configuration(trial)
         trial.set_user_attr("config", config.model_dump(mode="json", exclude_defaults=True))
-        tags = {
-            "kind": "training",
-            "study": self._study_name,
-            "trial": str(trial.number),
-            "variant": trial.user_attrs.get("variant", "trial"),
-        }
-        seeds = self._declaration.seeds
-        trained: list[Run] = []
-        ends: list[dict[str, float]] = []
-        state = ""
-        for seed in seeds:
-            name = f"trial {trial.number}" + (f" seed {seed}" if len(seeds) > 1 else "")
-            with self._store.run(
-                self._experiment_id, name, tags=tags, parent=self._parent.id
-            ) as run:
-                trial.set_user_attr("run_id", run.id)
-                trained.append(run)
-                state = self._train(trial, config, seed, run, ends)
-                for one in trained if state else ():
-                    one.tag({"trial_state": state})
-            if state == "PRUNED":
-                raise optuna.TrialPruned
-            if state == "FAIL":
-                raise TrialFailed(run.reason)
-        return [fmean(end[goal] for end in ends) for goal in self._declaration.goals]
+        return TrialTask(
+            declaration=self._declaration,
+            study_name=self._study_name,
+            storage_url=self._storage_url,
+            number=trial.number,
+            asker=this_process(),
+            config=config,
+            tags={
+                "kind": "training",
+                "study": self._study_name,
+                "trial": str(trial.number),
+                "variant": trial.user_attrs.get("variant", "trial"),
+                "call": self._call,
+            },
+            experiment_id=self._experiment_id,
+            parent_id=self._parent.id,
+        )
 
-    def _train(
-        self,
-        trial: optuna.Trial,
-        config: RunConfig,
-        seed: int,
-        run: Run,
-        ends: list[dict[str, float]],
-    ) -> str:
-        """Train and record once, and report: the trial's state, or "" if it goes on.
+    def _is_one_too_many(self, number: int) -> bool:
+        """Whether processes on several machines asked at once: those who asked first go on."""
+        before = [
+            trial
+            for trial in self._study.get_trials(deepcopy=False)
+            if counts(trial) or (trial.state == TrialState.RUNNING and trial.number < number)
+        ]
+        return len(before) >= self._declaration.trials
 
-        Args:
-            trial: whose training this is.
-            config: the trial's.
-            seed: of the training.
-            run: where it is recorded.
-            ends: what the trial's earlier trainings came to; this one's is added.
+    def _settle(self, task: Task) -> None:
+        """Let a trial be tried again whose worker was killed before it could begin."""
+        assert isinstance(task, TrialTask)
+        self._begun.discard(task.number)
+        trial = self._study.get_trials(deepcopy=False)[task.number]
+        if trial.state == TrialState.RUNNING and owner(trial) == this_process():
+            fail_and_retry(self._study, self._storage, task.number)
+
+    @held()
+    def _call_off(self) -> None:
+        """Free the places of the trials that this call began and that have not ended.
+
+        Their parameters are the first to be tried next time.
         """
-        pruned = False
-        seconds: list[float] = []
-        end: dict[str, float] = {}
+        for number in sorted(self._begun):
+            trial = self._study.get_trials(deepcopy=False)[number]
+            if trial.state != TrialState.RUNNING:
+                continue
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+                call_off(self._study_name, self._storage, number)
+                parameters = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+                if parameters:
+                    self._study.enqueue_trial(parameters, user_attrs=_inherited(trial))
+        self._begun.clear()
 
-        def stop(epoch: Epoch) -> bool:
-            nonlocal pruned
-            seconds.append(epoch.seconds)
-            end.update(val_accuracy=epoch.val_accuracy, val_loss=epoch.val_loss)
-            pruned = self._is_hopeless(trial, config, epoch, ends)
-            return pruned
-
-        record(config, self._data, seed, run, self._progress, stop)
-        if run.failed_by_itself:
-            trial.set_user_attr("failure", run.reason)
-            return "FAIL"
-        # The first epoch contains the compilation.
-        end["seconds"] = config.epochs * median(seconds[1:] or seconds)
-        end["parameters"] = run.parameters
-        ends.append(end)
-        if pruned:
-            return "PRUNED"
-        return "COMPLETE" if len(ends) == len(self._declaration.seeds) else ""
-
-    def _is_hopeless(
-        self,
-        trial: optuna.Trial,
-        config: RunConfig,
-        epoch: Epoch,
-        ends: list[dict[str, float]],
-    ) -> bool:
-        """Report an epoch, or a training's end, as a step; whether the trial is to be pruned.
-
-        The epochs of the first training are steps 1 to E. Each further training is one step more,
-        at its end, of the mean over the trainings so far: its first epochs would be compared with
-        the last ones of the trainings before.
-        """
-        if len(self._declaration.goals) > 1:
-            return False
-        metric = self._declaration.chosen_by
-        value, step = getattr(epoch, metric), epoch.number
-        at_end = epoch.number == config.epochs
-        if ends:
-            if not at_end:
-                return False
-            value = fmean([*(earlier[metric] for earlier in ends), value])
-            step = max(config.epochs, self._declaration.most_epochs) + len(ends)
-        with held():
-            trial.report(value, step)
-            goes_on = not at_end or len(ends) + 1 < len(self._declaration.seeds)
-            return goes_on and trial.should_prune()
+    def _recover(self, ended: tuple[str, ...]) -> None:
+        fail_dead_trials(self._study, self._storage)
+        close_dead_runs(self._study, self._study_name, self._store, self._experiment_id, ended)
 
     def _configuration(self, trial: optuna.Trial) -> RunConfig:
         if self._space is not None:
@@ -259,5 +265,5 @@ class _Search:
         return parameters
 
 
-def _inherited(trial: optuna.Trial) -> dict[str, str]:
+def _inherited(trial: FrozenTrial) -> dict[str, str]:
     return {key: value for key, value in trial.user_attrs.items() if key == "variant"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mnist_lab import options
 from mnist_lab.command import command
 from mnist_lab.config import UserError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mnist_lab.outcome import Outcome
     from mnist_lab.space import StudyDeclaration
     from mnist_lab.tracking import Store
+    from mnist_lab.work import Team
 
 FOLDER = Path("studies")
 _SHOWN_TRIALS = 10
@@ -40,12 +42,7 @@ _CONFIRMATION_SEEDS = 5
     metavar="SECONDS",
     help="Begin no trial after this time.",
 )
-@click.option(
-    "--data",
-    "data_path",
-    metavar="PATH",
-    help="An .npz or a folder of IDX files in MNIST's form, instead of MNIST.",
-)
+@options.data
 @click.option(
     "--storage",
     metavar="URL",
@@ -59,12 +56,9 @@ _CONFIRMATION_SEEDS = 5
     metavar="SEEDS",
     help="Seeds of the best configuration's comparison with the baseline; 0 for none.",
 )
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the trials and the confirmation there as CSV, a row a run.",
-)
+@options.workers
+@options.scheduler
+@options.output("the trials and the confirmation")
 @command
 def main(
     name: str,
@@ -75,6 +69,8 @@ def main(
     data_path: str | None,
     storage: str | None,
     confirm: int,
+    workers: int | None,
+    scheduler: str | None,
     output: Path | None,
 ) -> None:
     """Run the study NAME: search, then compare the best configuration with the baseline."""
@@ -82,6 +78,7 @@ def main(
     from mnist_lab.files import check_folder
     from mnist_lab.space import StudyDeclaration
 
+    options.check_team(workers, scheduler)
     path = find(name, FOLDER, "study")
     declared = read(path, StudyDeclaration)
     declaration = _overridden(declared, trials, epochs, seed)
@@ -112,20 +109,25 @@ def main(
     store = open_store()  # before TensorFlow, which takes longer to import than this to fail
 
     from mnist_lab.search import run_study
+    from mnist_lab.team import team
 
-    given: dict[str, object] = {"trials": trials, "epochs": epochs, "seed": seed, "data": data_path}
-    given["storage"] = None if storage is None else without_password(storage)
-    given |= {"confirm": None if confirm == _CONFIRMATION_SEEDS else confirm, "output": output}
-    again = f"python -m mnist_lab.study {name}" + "".join(
-        f" --{key} {value}" for key, value in given.items() if value is not None
+    given = (
+        *(("trials", trials), ("epochs", epochs), ("seed", seed), ("data", data_path)),
+        ("storage", None if storage is None else without_password(storage)),
+        ("confirm", None if confirm == _CONFIRMATION_SEEDS else confirm),
+        *(("workers", workers), ("scheduler", scheduler), ("output", output)),
     )
-    call = _Call(declaration, path.stem, study_name, data, store, url, again)
+    again = options.again("study", name, given)
     confirmation = None
     try:
-        outcome = run_study(declaration, path.stem, study_name, data, store, url, timeout, space)
-        call.report_search(outcome)
-        if confirm and outcome.best is not None and outcome.done >= declaration.trials:
-            confirmation = call.confirm(outcome, outcome.best, confirm)
+        with team(store, data, data_path, workers, scheduler) as trainers:
+            call = _Call(declaration, path, study_name, data, store, trainers, url, again)
+            outcome = run_study(
+                declaration, path.stem, study_name, data, store, url, trainers, timeout, space
+            )
+            call.report_search(outcome)
+            if confirm and outcome.best is not None and outcome.done >= declaration.trials:
+                confirmation = call.confirm(outcome, outcome.best, confirm)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the finished runs are kept; go on with\n  {again}") from None
     if output is not None:
@@ -153,21 +155,28 @@ class _Call:
 
     Attributes:
         declaration: of the study, with what the command line changed.
-        name: of the MLflow experiment.
-        study: the study's name: `name`, and what the command line changed.
+        path: of the study's file.
+        study: the study's name: the file's, and what the command line changed.
         data: the digits.
         store: where runs are recorded.
+        team: who trains.
         url: of the Optuna storage.
         again: the command that goes on with the study.
     """
 
     declaration: StudyDeclaration
-    name: str
+    path: Path
     study: str
     data: Dataset
     store: Store
+    team: Team
     url: str
     again: str
+
+    @property
+    def name(self) -> str:
+        """Of the MLflow experiment."""
+        return self.path.stem
 
     def _trials(self) -> pd.DataFrame:
         """The runs of the study's trials that have ended."""
@@ -222,7 +231,19 @@ class _Call:
             )
 
     def confirm(self, outcome: Outcome, best: RunConfig, seeds: int) -> Confirmation:
-        """Compare the best configuration with the baseline, and register its model."""
+        """Compare the best configuration with the baseline, and register its model.
+
+        Of several processes that run the study, one does so, and the others find it done.
+        """
+        from mnist_lab.files import locked
+
+        with locked(self.path, self._tell_waiting):
+            return self._confirm(outcome, best, seeds)
+
+    def _tell_waiting(self) -> None:
+        click.echo(f"waiting for another process, which confirms {self.path}", err=True)
+
+    def _confirm(self, outcome: Outcome, best: RunConfig, seeds: int) -> Confirmation:
         from mnist_lab.confirmation import confirm, confirmation_seeds
         from mnist_lab.verdict import report
 
@@ -234,6 +255,7 @@ class _Call:
             self.study,
             self.data,
             self.store,
+            self.team,
             outcome.experiment_id,
             outcome.parent_id,
         )

@@ -203,7 +203,9 @@ def test_what_a_server_that_is_gone_did_not_take_is_kept_and_sent_later(
         kept.run_id,
         metrics=[mlflow.entities.Metric(v.key, v.value, v.ms, v.step) for v in kept.metrics[:7]],
     )
-    # And at its very end.
+    # Meanwhile somebody has closed the run, as one whose process was killed.
+    open_store().close_run(kept.run_id, "FAILED", "its process was killed")
+    # And killed at the very end of sending.
     assert deliver(client, kept, folder) == kept.run_id
     sent = lab_("send")
     assert sent.returncode == 0
@@ -211,6 +213,7 @@ def test_what_a_server_that_is_gone_did_not_take_is_kept_and_sent_later(
     assert "2 sent, 0 left" in sent.stdout
     assert_is_whole(server, small, kept.run_id)
     assert client.get_run(kept.run_id).info.end_time == kept.end_ms
+    assert "reason" not in client.get_run(kept.run_id).data.tags
     assert not unsent.FOLDER.exists()
     again = lab_("send")
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")

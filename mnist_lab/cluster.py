@@ -1,0 +1,263 @@
+"""Workers of Dask, on this machine or a running cluster; the one door to `distributed`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import distributed
+
+from mnist_lab import provenance, sqlite_store
+from mnist_lab.config import UserError
+from mnist_lab.connection import local_uri
+from mnist_lab.data import Dataset, load_data, load_mnist
+from mnist_lab.progress import Watcher
+from mnist_lab.tracking import Store
+from mnist_lab.work import Bench, Task
+
+if TYPE_CHECKING:
+    from mnist_lab.training import Epoch
+
+_CONNECT_SECONDS = 10
+_WORKERS_SECONDS = 60
+# How long work that is called off may take to its next epoch.
+_STOP_SECONDS = 20
+_HERE = ("127.0.0.1", "localhost", "::1")
+
+
+class ClusterError(UserError):
+    """Workers that cannot be had, or are not fit for the work."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the tasks of one call of a command find what they work with.
+
+    Attributes:
+        call: names the call.
+        tracking_uri: of the MLflow store.
+        data_path: of the data, or None for MNIST.
+        data_sha256: of the data that is meant.
+        code_digest: of the trainer that is meant.
+    """
+
+    call: str
+    tracking_uri: str
+    data_path: str | None
+    data_sha256: str
+    code_digest: str
+
+
+class Cluster:
+    """Dask's workers as a team. Obtained from `local_cluster` or `running_cluster`."""
+
+    def __init__(self, client: distributed.Client, place: Place) -> None:
+        self._client = client
+        self._place = place
+        self._futures: dict[distributed.Future, Task] = {}
+
+    def room(self) -> int:
+        """How many more tasks can begin now: a worker's thread does one at a time."""
+        return int(sum(self._client.nthreads().values())) - len(self._futures)
+
+    def busy(self) -> bool:
+        """Whether tasks are under way."""
+        return bool(self._futures)
+
+    def begin(self, task: Task, watcher: Watcher) -> None:
+        """Send a task to a worker. Its epochs are not watched: they are on record."""
+        hosts = Counter[str]()
+        for address, threads in self._client.nthreads().items():
+            hosts[str(urlsplit(address).hostname)] += threads
+        key = f"{type(task).__name__}-{uuid.uuid4().hex}"
+        future = self._client.submit(_work, task, self._place, dict(hosts), key=key, pure=False)
+        self._futures[future] = task
+
+    def ended(self, timeout: float) -> list[Task]:
+        """Wait until a task ends: those that did.
+
+        A task whose worker was killed is begun anew by Dask; after some such deaths it counts as
+        ended.
+        """
+        with contextlib.suppress(distributed.TimeoutError), self._client.as_current():
+            distributed.wait(list(self._futures), timeout=timeout, return_when="FIRST_COMPLETED")
+        ended = [future for future in self._futures if future.status != "pending"]
+        tasks = [self._futures.pop(future) for future in ended]
+        for future in ended:
+            if future.status in ("cancelled", "lost"):
+                raise ClusterError(
+                    "the scheduler is gone, or has dropped the work; what is finished is kept"
+                )
+            error = future.exception() if future.status == "error" else None
+            if error is not None and not isinstance(error, distributed.KilledWorker):
+                raise error
+        return tasks
+
+    def stop(self) -> None:
+        """Call off what is under way: it ends after its present epoch."""
+        if not self._futures:
+            return
+        gone = contextlib.suppress(OSError, distributed.TimeoutError)
+        with gone, self._client.as_current():
+            self._client.run(_call_off, self._place.call)
+            distributed.wait(list(self._futures), timeout=_STOP_SECONDS)
+        self._futures.clear()
+
+
+class _QuietWorker(distributed.WorkerPlugin):  # type: ignore[misc]
+    """Ctrl-C is for the command alone, which then calls its workers' work off."""
+
+    name = "mnist_lab"
+
+    def setup(self, worker: distributed.Worker) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def local_cluster(workers: int, place: Place) -> Iterator[Cluster]:
+    """Workers of this call alone, as processes of this machine that share its cores.
+
+    They listen on loopback alone and end with the call, also if it is killed.
+    """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with (
+        distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as processes,
+        distributed.Client(processes, set_as_default=False) as client,
+    ):
+        client.register_plugin(_QuietWorker())
+        yield Cluster(client, place)
+
+
+@contextmanager
+def running_cluster(address: str, place: Place) -> Iterator[Cluster]:
+    """The workers of a running scheduler, by Dask's own configuration: TLS, timeouts and so on.
+
+    Args:
+        address: of the scheduler: "tcp://HOST:PORT" or "tls://HOST:PORT".
+        place: of the call.
+
+    Raises:
+        ClusterError: it does not answer, or has no workers.
+    """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    if urlsplit(address).hostname not in _HERE and sqlite_store.local_path(place.tracking_uri):
+        raise ClusterError(
+            f"--scheduler: the workers of {address} cannot write to {place.tracking_uri}, a file "
+            "of this machine; expected MLFLOW_TRACKING_URI=http://HOST:PORT of an `mlflow server` "
+            "that all of them reach"
+        )
+    try:
+        client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+    except Exception as error:
+        raise ClusterError(
+            f"--scheduler: {address} does not answer ({_told(error)}); expected the address that "
+            "a running `dask scheduler` prints, such as tcp://127.0.0.1:8786"
+        ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_WORKERS_SECONDS)
+        except distributed.TimeoutError:
+            raise ClusterError(
+                f"--scheduler: {address} has no workers after {_WORKERS_SECONDS} s; start some "
+                f"with `dask worker {address}`"
+            ) from None
+        yield Cluster(client, place)
+
+
+def _told(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def place_of(tracking_uri: str, data: Dataset, data_path: str | None) -> Place:
+    """The place of this call: files of this machine by their whole path."""
+    return Place(
+        call=uuid.uuid4().hex,
+        tracking_uri=local_uri(tracking_uri),
+        data_path=None if data_path is None else str(Path(data_path).absolute()),
+        data_sha256=data.sha256,
+        code_digest=provenance.code_digest(),
+    )
+
+
+# What follows runs in the workers.
+
+_called_off: set[str] = set()
+
+
+def _call_off(call: str) -> None:
+    _called_off.add(call)
+
+
+class _Silent:
+    """Watches a training for being called off."""
+
+    def __init__(self, call: str) -> None:
+        self._call = call
+
+    def begin(self, epochs: int) -> None:
+        """A run begins."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch is done: the last one if the work was called off."""
+        if self._call in _called_off:
+            raise KeyboardInterrupt
+
+
+def _work(task: Task, place: Place, slots: dict[str, int]) -> None:
+    worker = distributed.get_worker()
+    if place.call in _called_off:
+        return
+    _share_cores(slots.get(str(urlsplit(worker.address).hostname), 1))
+    if provenance.code_digest() != place.code_digest:
+        raise ClusterError(
+            f"the worker {worker.address} has another version of mnist_lab; expected the one that "
+            "the command runs"
+        )
+    bench = Bench(Store(place.tracking_uri), _data(place), _Silent(place.call))
+    with contextlib.suppress(KeyboardInterrupt):  # called off: its run has ended as KILLED
+        task.run(bench)
+
+
+@lru_cache(maxsize=1)
+def _share_cores(slots: int) -> None:
+    """Let TensorFlow use this worker's share of the cores, once, before it computes."""
+    from mnist_lab.backend import tf
+
+    threads = max(1, provenance.cores() // slots)
+    if threads == provenance.cores():
+        return
+    with contextlib.suppress(RuntimeError):  # it has computed already, for another call
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+@lru_cache(maxsize=1)
+def _data(place: Place) -> Dataset:
+    try:
+        data = load_mnist() if place.data_path is None else load_data(place.data_path)
+    except UserError as error:
+        address = distributed.get_worker().address
+        raise ClusterError(f"the worker {address} cannot read the data: {error}") from None
+    if data.sha256 != place.data_sha256:
+        raise ClusterError(
+            f"the worker {distributed.get_worker().address} has other data at {place.data_path}"
+        )
+    return data

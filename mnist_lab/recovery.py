@@ -1,0 +1,148 @@
+"""What a killed process leaves behind: trials and runs that nobody is at work on any more."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import optuna
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
+
+from mnist_lab.opening import RETRIES
+from mnist_lab.process import KILLED, is_dead
+from mnist_lab.sqlite_store import RunRecord
+from mnist_lab.tracking import Store
+
+PROCESS = "process"
+# Between asking for a trial and writing down who did lie some milliseconds.
+_UNOWNED = timedelta(seconds=20)
+
+
+def owned(number: int, process: str) -> list[int | str]:
+    """The attribute PROCESS of a trial that a process is at work on.
+
+    It has the trial's number, for a trial that is tried again inherits the attributes.
+    """
+    return [number, process]
+
+
+def owner(trial: FrozenTrial) -> str | None:
+    """The process that is at work on a trial, if it has said so."""
+    number, process = trial.user_attrs.get(PROCESS, (None, None))
+    return str(process) if number == trial.number else None
+
+
+def fail_dead_trials(study: optuna.Study, storage: RDBStorage) -> bool:
+    """Fail the trials whose process is dead, and let them be tried again; whether there were any.
+
+    Of a process on this machine that is known; of one elsewhere when its heartbeat has stopped
+    for a minute.
+    """
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    dead = [trial for trial in running if _is_dead(trial)]
+    for trial in dead:
+        fail_and_retry(study, storage, trial.number)
+    fail_stale_trials(study)
+    return bool(dead)
+
+
+def id_of(study_name: str, storage: RDBStorage, number: int) -> int:
+    """The storage's own number of a trial."""
+    study_id = storage.get_study_id_from_name(study_name)
+    return storage.get_trial_id_from_study_id_trial_number(study_id, number)
+
+
+def call_off(study_name: str, storage: RDBStorage, number: int) -> None:
+    """Fail a trial that was interrupted: it does not count, and is not tried again by itself.
+
+    Raises:
+        UpdateFinishedTrialError: it has ended in the meantime.
+    """
+    trial_id = id_of(study_name, storage, number)
+    storage.set_trial_user_attr(trial_id, "called_off", True)
+    storage.set_trial_state_values(trial_id, state=TrialState.FAIL)
+
+
+def fail_and_retry(study: optuna.Study, storage: RDBStorage, number: int) -> None:
+    """What Optuna does with a trial whose heartbeat has stopped."""
+    trial_id = id_of(study.study_name, storage, number)
+    # Another process, or the trial's own, may have been faster.
+    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+        if storage.set_trial_state_values(trial_id, state=TrialState.FAIL):
+            retry = RetryHeartbeatStaleTrialCallback(RETRIES)
+            retry(study, copy.deepcopy(storage.get_trial(trial_id)))
+
+
+def _is_dead(trial: FrozenTrial) -> bool:
+    process = owner(trial)
+    if process is not None:
+        return is_dead(process)
+    started = trial.datetime_start
+    return started is not None and datetime.now() - started > _UNOWNED
+
+
+def counts(trial: FrozenTrial) -> bool:
+    """Whether a trial has ended for good: complete, pruned, or failed and not to be tried again.
+
+    It fails for good for a reason of its own, as a loss that is no number, or killed once too
+    often. One that was called off has another one in its place.
+    """
+    if trial.state != TrialState.FAIL:
+        return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    if "failure" in trial.user_attrs:
+        return True
+    tried = len(trial.system_attrs.get("retry_history", ()))
+    return tried >= RETRIES and "called_off" not in trial.user_attrs
+
+
+def close_dead_runs(
+    study: optuna.Study, study_name: str, store: Store, experiment_id: str, ended: Iterable[str]
+) -> None:
+    """End the runs that nobody is at work on: by what the study knows of their trial.
+
+    Args:
+        study: whose runs they are.
+        study_name: by which they are tagged.
+        store: where they are recorded.
+        experiment_id: the MLflow experiment they are filed in.
+        ended: calls whose workers have all ended, on whatever machine.
+    """
+    trials = {str(trial.number): trial for trial in study.get_trials(deepcopy=False)}
+    over = set(ended)
+    for run in store.runs(experiment_id):
+        if run.tags.get("study") != study_name or run.tags.get("kind") != "training":
+            continue
+        trial = trials.get(run.tags.get("trial", ""))
+        if trial is not None and not trial.state.is_finished():
+            continue
+        if run.status == "RUNNING" and (_is_left(run) or run.tags.get("call") in over):
+            _close(run, trial, store)
+        elif trial is not None and run.status != "RUNNING" and _is_left(run):
+            _tell_state(run, trial, store)
+
+
+def _is_left(run: RunRecord) -> bool:
+    return is_dead(run.tags.get("process", ""))
+
+
+def _close(run: RunRecord, trial: FrozenTrial | None, store: Store) -> None:
+    tags = {"trial_state": trial.state.name} if trial is not None and counts(trial) else {}
+    if trial is not None and trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+        # All of it was on record before the study was told.
+        store.close_run(run.run_id, "FINISHED", "", tags)
+    elif trial is not None and "failure" in trial.user_attrs:
+        reason = str(trial.user_attrs["failure"])
+        store.close_run(run.run_id, "FAILED", reason, tags | {"failed_by_itself": "true"})
+    elif trial is not None and "called_off" in trial.user_attrs:
+        store.close_run(run.run_id, "KILLED", "interrupted", tags)
+    else:
+        store.close_run(run.run_id, "FAILED", KILLED, tags)
+
+
+def _tell_state(run: RunRecord, trial: FrozenTrial, store: Store) -> None:
+    """The trial's state, on a run whose process was killed before it could say."""
+    if counts(trial) and run.tags.get("trial_state") != trial.state.name:
+        store.set_tags(run.run_id, {"trial_state": trial.state.name})

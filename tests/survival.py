@@ -1,0 +1,109 @@
+"""What must hold of a study's record, whoever was killed; and processes that can be killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+import mnist_lab as lab
+from mnist_lab.recovery import counts
+from mnist_lab.tracking import open_store
+from tests.conftest import environment
+
+STUDY = """
+trials = {trials}
+seed = 3
+pruner = "median"
+
+[config]
+epochs = {epochs}
+validation_size = 400
+
+[search]
+hidden = {{ type = "int", low = 8, high = 64, log = true }}
+learning_rate = {{ type = "float", low = 1e-4, high = 1e-2, log = true }}
+"""
+NAME = "s data=digits"
+
+
+def declare(workspace: Path, small: lab.Dataset, trials: int, epochs: int) -> None:
+    """studies/s.toml, and digits.npz: a part of the real digits."""
+    (workspace / "studies" / "s.toml").write_text(STUDY.format(trials=trials, epochs=epochs))
+    np.savez(
+        workspace / "digits.npz",
+        x_train=small.train_images,
+        y_train=small.train_labels,
+        x_test=small.test_images,
+        y_test=small.test_labels,
+    )
+
+
+@contextmanager
+def study(workspace: Path, *options: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """`python -m mnist_lab.study s` on digits.npz, in a process group of its own."""
+    command = [sys.executable, "-m", "mnist_lab.study", "s", "--data", "digits.npz", *options]
+    process = subprocess.Popen(
+        command,
+        cwd=workspace,
+        env=environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until(holds: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    """Wait until something holds, while a process runs."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def trials(url: str) -> list[FrozenTrial]:
+    """The trials of the study."""
+    return optuna.load_study(study_name=NAME, storage=url).trials
+
+
+def check(url: str, total: int) -> None:
+    """The study has its total, each finished trial one whole finished run, and nothing runs on."""
+    recorded = trials(url)
+    assert sum(counts(trial) for trial in recorded) == total
+    assert all(trial.state.is_finished() for trial in recorded)
+    store = open_store()
+    runs = store.runs(store.find_experiment("s"))
+    assert {run.status for run in runs} <= {"FINISHED", "FAILED", "KILLED"}
+    table = lab.runs("s")
+    assert not table["run_id"].duplicated().any()
+    epochs = lab.epochs("s").groupby("run_id")["epoch"].apply(list)
+    for trial in recorded:
+        own = table[table["trial"] == trial.number]
+        whole = own[own["status"] == "FINISHED"]
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            assert len(whole) == 1, own
+            assert whole["state"].tolist() == [trial.state.name]
+            assert whole[["test_accuracy", "test_loss", "model_uri"]].notna().all().all()
+            done = epochs[whole["run_id"].iloc[0]]
+            assert done == list(range(1, len(trial.intermediate_values) + 1))
+            assert whole["epochs_done"].tolist() == [len(done)]
+        else:
+            assert whole.empty, own
+            assert own["reason"].notna().all(), own
+    parents = [run for run in runs if run.tags.get("kind") == "study"]
+    assert len(parents) == 1
+    assert set(table["parent"]) == {parents[0].run_id}

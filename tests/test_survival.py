@@ -1,0 +1,96 @@
+"""Studies whose workers and processes are killed, for real; what is recorded stays whole."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+from pathlib import Path
+
+import optuna
+from optuna.trial import TrialState
+
+import mnist_lab as lab
+from mnist_lab.tracking import open_store
+from tests.survival import check, declare, study, trials, until
+
+
+def running(workspace: Path) -> list[tuple[str, str]]:
+    """The trials that are being trained, with the process at work on each."""
+    if not (workspace / "mlflow.db").exists():
+        return []
+    store = open_store()
+    if store.lookup("s") is None:
+        return []
+    return [
+        (run.tags["trial"], run.tags["process"])
+        for run in store.runs(store.find_experiment("s"))
+        if run.status == "RUNNING" and "trial" in run.tags and run.metrics
+    ]
+
+
+def test_a_killed_worker_costs_its_trial_one_more_try(workspace: Path, small: lab.Dataset) -> None:
+    declare(workspace, small, trials=4, epochs=40)
+    url = f"sqlite:///{workspace}/studies/s.db"
+    with study(workspace, "--workers=2", "--confirm=0") as process:
+        until(lambda: bool(running(workspace)), process)
+        number, worker = running(workspace)[0]
+        os.kill(int(worker.split()[1]), signal.SIGKILL)
+        out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    check(url, 4)
+    failed = trials(url)[int(number)]
+    assert failed.state == TrialState.FAIL
+    (again,) = [t for t in trials(url) if t.system_attrs.get("failed_trial") == int(number)]
+    assert again.params == failed.params
+    assert again.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    table = lab.runs("s")
+    (run,) = table[table["trial"] == int(number)].itertuples()
+    assert run.status == "FAILED"
+    assert run.reason == "its process was killed"
+    assert "4 trials" in out
+
+
+def test_a_study_that_is_killed_ten_times_ends_as_if_it_was_not(
+    workspace: Path, small: lab.Dataset
+) -> None:
+    declare(workspace, small, trials=12, epochs=20)
+    url = f"sqlite:///{workspace}/studies/s.db"
+    moments = random.Random(5)
+    for _ in range(10):
+        with study(workspace, "--confirm=1") as process:
+            try:
+                _, err = process.communicate(timeout=moments.uniform(1, 14))
+                assert process.returncode == 0, err
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+    with study(workspace, "--confirm=1") as process:
+        _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert err == ""
+    check(url, 12)
+    confirmed = lab.runs("s").query("stage == 'confirmation' and status == 'FINISHED'")
+    assert len(confirmed) == len(set(zip(confirmed["variant"], confirmed["seed"], strict=True)))
+
+
+def test_eight_processes_that_begin_one_study_do_it_together(
+    workspace: Path, small: lab.Dataset
+) -> None:
+    declare(workspace, small, trials=10, epochs=2)
+    url = f"sqlite:///{workspace}/studies/s.db"
+    contexts = [study(workspace, "--confirm=1") for _ in range(8)]
+    processes = [context.__enter__() for context in contexts]
+    ends = [process.communicate(timeout=500) for process in processes]
+    for context, process, (_, err) in zip(contexts, processes, ends, strict=True):
+        context.__exit__(None, None, None)
+        assert process.returncode == 0, err
+        assert "Traceback" not in err
+    check(url, 10)
+    assert sum(trial.user_attrs.get("variant") == "baseline" for trial in trials(url)) == 0
+    assert len(optuna.get_all_study_names(url)) == 1
+    store = open_store()
+    assert store.runs("0") == []
+    confirmed = lab.runs("s").query("stage == 'confirmation'")
+    assert len(confirmed) == len(set(zip(confirmed["variant"], confirmed["seed"], strict=True)))
