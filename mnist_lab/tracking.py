@@ -23,6 +23,7 @@ from mnist_lab.connection import (
 )
 from mnist_lab.declared import nearest
 from mnist_lab.delivery import deliver, log_batch
+from mnist_lab.files import whole
 from mnist_lab.interrupts import held, is_interrupt
 from mnist_lab.line import Line
 from mnist_lab.measured import PARENT_TAG, Measured
@@ -321,6 +322,8 @@ def open_store(create: bool = True, uri: str | None = None) -> Store:
             check_database(path)
     try:
         with impatient(), alone(path):
+            if path is not None and not path.exists():
+                _make(path)
             store = Store(uri)
             store._line.client.search_experiments(max_results=1)
     except Exception as error:
@@ -329,6 +332,12 @@ def open_store(create: bool = True, uri: str | None = None) -> Store:
             f"({first_line(error, uri, shown)}); expected {ACCEPTED}"
         ) from None
     return store
+
+
+def _make(path: Path) -> None:
+    """Make a local database, all of it or nothing: MLflow cannot go on with half of its tables."""
+    with whole(path) as unfinished:
+        mlflow.MlflowClient(f"sqlite:///{unfinished}").search_experiments(max_results=1)
 
 
 def _experiment(client: mlflow.MlflowClient, name: str) -> mlflow.entities.Experiment:

@@ -237,6 +237,7 @@ ALLOWED = {
         "room",
         "run",
         "sqlite_store",
+        "files",
     },
     "training": {
         "backend",

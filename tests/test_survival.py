@@ -9,6 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
 from optuna.trial import TrialState
 
 import mnist_lab as lab
@@ -140,3 +141,22 @@ def test_a_trial_whose_worker_is_killed_again_and_again_is_given_up(
     assert "1 trials (1 fail)" in out
     check(url, 1)
     assert len(trials(url)) == RETRIES + 1
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "studies/s.db"])
+def test_killed_while_it_makes_a_database_the_study_begins_anew(
+    workspace: Path, small: lab.Dataset, name: str
+) -> None:
+    declare(workspace, small, trials=1, epochs=1)
+    whole = workspace / name
+    unfinished = whole.with_name(f".{whole.name}.unfinished")
+    with study(workspace, "--confirm=0") as process:
+        until(unfinished.exists, process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert not whole.exists()
+    with study(workspace, "--confirm=0") as process:
+        _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    check(f"sqlite:///{workspace}/studies/s.db", 1)
+    assert not unfinished.exists()
