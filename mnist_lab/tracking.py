@@ -281,11 +281,23 @@ class Store:
             return self._line.ask(lambda _: sqlite_store.read_runs(path, experiment_id))
         return self.runs_by_api(experiment_id)
 
-    def epochs(self, experiment_id: str) -> list[EpochRecord]:
-        """Every value of every metric of an experiment's active runs."""
+    def epochs(
+        self, experiment_id: str, runs: Sequence[RunRecord] | None = None
+    ) -> list[EpochRecord]:
+        """Every value of every metric of an experiment's active runs.
+
+        Args:
+            experiment_id: which.
+            runs: its runs, if they were read already.
+        """
         if path := sqlite_store.local_path(self.uri):
             return self._line.ask(lambda _: sqlite_store.read_epochs(path, experiment_id))
-        return self.epochs_by_api(experiment_id)
+        if not self.uri.startswith("http"):
+            return self.epochs_by_api(experiment_id)
+        known = self.runs(experiment_id) if runs is None else runs
+        return self._line.ask(
+            lambda client: api_store.read_epochs_of_server(client, self.uri, known)
+        )
 
     def runs_by_api(self, experiment_id: str) -> list[RunRecord]:
         """`runs` by MLflow's public API, which any store has."""
@@ -293,7 +305,8 @@ class Store:
 
     def epochs_by_api(self, experiment_id: str) -> list[EpochRecord]:
         """`epochs` by MLflow's public API, which any store has."""
-        return self._line.ask(lambda client: api_store.read_epochs(client, experiment_id))
+        runs = self.runs_by_api(experiment_id)
+        return self._line.ask(lambda client: api_store.read_epochs(client, runs))
 
 
 def open_store(create: bool = True, uri: str | None = None) -> Store:
