@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mnist_lab import unsent
-from mnist_lab.connection import TrackingError, first_line, impatient, without_password
+from mnist_lab.connection import TrackingError, first_line, probe, without_password
 from mnist_lab.delivery import deliver
 from mnist_lab.measured import Measured
 from mnist_lab.mlflow_backend import mlflow
@@ -91,13 +91,13 @@ class Line:
         if not ended and not self._not_kept:
             return
         try:
-            with impatient():
-                for measured, folder in ended:
-                    deliver(self.client, measured, folder)
-                    unsent.forget(folder)
-                    del self._kept[measured.run_id]
+            probe(self.uri, self.shown)  # it was waited for already: is anything there now?
+            for measured, folder in ended:
+                deliver(self.client, measured, folder)
+                unsent.forget(folder)
+                del self._kept[measured.run_id]
         except Exception as error:
-            if not _is_cut(error):
+            if not _is_cut(error) and not isinstance(error, TrackingError):
                 raise
             raise TrackingError(self._told()) from None
         self._cut = None

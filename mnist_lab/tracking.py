@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -163,8 +163,13 @@ class Store:
             interrupted = is_interrupt(error)
             status = "KILLED" if interrupted else "FAILED"
             reason = "interrupted" if interrupted else f"{type(error).__name__}: {error}"
-            with suppress(TrackingError):  # it is kept on disk, and the error at hand is the news
+            try:
                 run.end(status, reason)
+            except TrackingError as told:
+                # It is kept on disk. What is told of one store is told once, of all that is kept;
+                # any other error is the greater news.
+                if isinstance(error, TrackingError):
+                    raise told from None
             if interrupted:
                 raise KeyboardInterrupt from error
             raise
