@@ -10,6 +10,7 @@ VERBS = {
     "experiment": "Answer a question: run experiments/NAME.toml.",
     "study": "Search hyperparameters: run studies/NAME.toml.",
     "compare": "Show the recorded runs of NAME as a table.",
+    "send": "Send the runs that a store did not take in time.",
 }
 
 

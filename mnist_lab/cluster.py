@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import uuid
 from collections import Counter
@@ -28,10 +29,11 @@ from mnist_lab.work import Bench, Task
 if TYPE_CHECKING:
     from mnist_lab.training import Epoch
 
-_CONNECT_SECONDS = 10
+_CONNECT_SECONDS = 20
 _WORKERS_SECONDS = 60
 # How long work that is called off may take to its next epoch.
 _STOP_SECONDS = 20
+_GONE = "the scheduler is gone, or has dropped the work; what is finished is kept"
 _HERE = ("127.0.0.1", "localhost", "::1")
 
 
@@ -68,7 +70,14 @@ class Cluster:
 
     def room(self) -> int:
         """How many more tasks can begin now: a worker's thread does one at a time."""
-        return int(sum(self._client.nthreads().values())) - len(self._futures)
+        return sum(self._threads().values()) - len(self._futures)
+
+    def _threads(self) -> dict[str, int]:
+        """The threads of each worker, by its address."""
+        try:
+            return dict(self._client.nthreads())
+        except OSError:
+            raise ClusterError(_GONE) from None
 
     def busy(self) -> bool:
         """Whether tasks are under way."""
@@ -77,7 +86,7 @@ class Cluster:
     def begin(self, task: Task, watcher: Watcher) -> None:
         """Send a task to a worker. Its epochs are not watched: they are on record."""
         hosts = Counter[str]()
-        for address, threads in self._client.nthreads().items():
+        for address, threads in self._threads().items():
             hosts[str(urlsplit(address).hostname)] += threads
         key = f"{type(task).__name__}-{uuid.uuid4().hex}"
         future = self._client.submit(_work, task, self._place, dict(hosts), key=key, pure=False)
@@ -95,9 +104,7 @@ class Cluster:
         tasks = [self._futures.pop(future) for future in ended]
         for future in ended:
             if future.status in ("cancelled", "lost"):
-                raise ClusterError(
-                    "the scheduler is gone, or has dropped the work; what is finished is kept"
-                )
+                raise ClusterError(_GONE)
             error = future.exception() if future.status == "error" else None
             if error is not None and not isinstance(error, distributed.KilledWorker):
                 raise error
@@ -231,6 +238,8 @@ def _work(task: Task, place: Place, slots: dict[str, int]) -> None:
             f"the worker {worker.address} has another version of mnist_lab; expected the one that "
             "the command runs"
         )
+    # MLflow logs a model to the store of the process, whatever client it is told.
+    os.environ["MLFLOW_TRACKING_URI"] = place.tracking_uri
     bench = Bench(Store(place.tracking_uri), _data(place), _Silent(place.call))
     with contextlib.suppress(KeyboardInterrupt):  # called off: its run has ended as KILLED
         task.run(bench)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -386,7 +386,21 @@ class RunConfig(RunFields):
 
     def to_toml(self) -> str:
         """All fields as TOML, one a line; `from_toml` gives an equal configuration back."""
-        fields = self.model_dump(mode="json", exclude_none=True)
+        return self._lines(tuple(type(self).model_fields))
+
+    def own_toml(self, besides: Collection[str] = ()) -> str:
+        """The fields in which it is not the baseline, one a line; `from_toml` adds the others.
+
+        Args:
+            besides: fields that are told in any case.
+        """
+        baseline = type(self)()
+        names = type(self).model_fields
+        told = [n for n in names if n in besides or getattr(self, n) != getattr(baseline, n)]
+        return self._lines(told)
+
+    def _lines(self, names: Collection[str]) -> str:
+        fields = self.model_dump(mode="json", exclude_none=True, include=set(names))
         return "".join(f"{key} = {_toml(value)}\n" for key, value in fields.items())
 
     @classmethod

@@ -48,11 +48,10 @@ def probe(uri: str, shown: str) -> None:
     parts = urlsplit(uri)
     scheme = parts.scheme.partition("+")[0]
     if path := sqlite_store.local_path(uri):
-        folder = path.parent
-        writable = os.access(path if path.exists() else folder, os.W_OK)
-        if not folder.is_dir() or path.is_dir() or not writable:
+        if not path.parent.is_dir() or path.is_dir():
             raise TrackingError(
-                f"MLFLOW_TRACKING_URI: {shown} cannot be written; expected {ACCEPTED}"
+                f"MLFLOW_TRACKING_URI: {shown} is no file in a folder that there is; "
+                f"expected {ACCEPTED}"
             )
     elif scheme in _PORTS:
         try:

@@ -47,7 +47,7 @@ def main(
 ) -> None:
     """Run the experiment NAME: every variant with every seed, ending in a verdict."""
     from mnist_lab.declaration import find, read
-    from mnist_lab.files import check_folder, replace
+    from mnist_lab.files import check_folder, locked, replace
     from mnist_lab.question import ExperimentDeclaration
 
     options.check_team(workers, scheduler)
@@ -82,7 +82,10 @@ def main(
     )
     again = options.again("experiment", name, given)
     try:
-        with team(store, data, data_path, workers, scheduler) as trainers:
+        with (
+            locked(path, lambda: click.echo(f"waiting for another process: {path}", err=True)),
+            team(store, data, data_path, workers, scheduler) as trainers,
+        ):
             outcome = run_experiment(declaration, path.stem, experiment, data, store, trainers)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the finished runs are kept; go on with\n  {again}") from None

@@ -141,16 +141,21 @@ def loaded_study(
 ) -> Iterator[tuple[optuna.Study, RDBStorage]]:
     """A study that is there and its storage, for whoever trains a trial and draws none."""
     storage = _storage(url, made=True)
-    try:
-        yield (
-            optuna.load_study(
-                study_name=study_name,
-                storage=storage,
-                sampler=optuna.samplers.RandomSampler(),
-                pruner=pruner(declaration),
-            ),
-            storage,
+    with disposed(storage):
+        study = optuna.load_study(
+            study_name=study_name,
+            storage=storage,
+            sampler=optuna.samplers.RandomSampler(),
+            pruner=pruner(declaration),
         )
+        yield study, storage
+
+
+@contextlib.contextmanager
+def disposed(storage: RDBStorage) -> Iterator[None]:
+    """Close the connections of a storage in the end."""
+    try:
+        yield
     finally:
         storage.remove_session()
         storage.engine.dispose()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from mnist_lab.backend import tf
 from mnist_lab.config import RunConfig
 from mnist_lab.data import Dataset
+from mnist_lab.memory import check_memory
 from mnist_lab.progress import Watcher
 from mnist_lab.tracking import Run
 from mnist_lab.training import Epoch, threads, train
@@ -31,7 +32,9 @@ def record(
         watcher: is told of every epoch.
         stop: is asked after every epoch but those that broke down; True makes it the last.
     """
+    training = None
     try:
+        check_memory(config)
         training = train(config, data, seed=seed)
         run.log_start(config, seed, threads(), data, training.parameters)
         watcher.begin(config.epochs)
@@ -52,6 +55,8 @@ def record(
         answers = training.answers(data.test)
         run.log_result(test_loss, test_accuracy, training.model(), answers)
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        if training is None:
+            run.log_start(config, seed, threads(), data, None)
         run.fail(f"out of memory: {error}")
 
 

@@ -46,7 +46,8 @@ def fail_dead_trials(study: optuna.Study, storage: RDBStorage) -> bool:
     for trial in dead:
         fail_and_retry(study, storage, trial.number)
     fail_stale_trials(study)
-    return bool(dead)
+    trials = study.get_trials(deepcopy=False)
+    return any(trials[trial.number].state == TrialState.FAIL for trial in running)
 
 
 def id_of(study_name: str, storage: RDBStorage, number: int) -> int:

@@ -1,21 +1,26 @@
-"""One run being written to MLflow: what a training measures, as it is measured."""
+"""One run being written: what a training measures goes on record as it is measured."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mnist_lab import logged_model, provenance
 from mnist_lab.config import RunConfig
+from mnist_lab.connection import TrackingError
+from mnist_lab.delivery import log_batch, log_dataset
 from mnist_lab.interrupts import held
+from mnist_lab.line import Line
+from mnist_lab.measured import Measured, Value
 from mnist_lab.mlflow_backend import mlflow
 
 if TYPE_CHECKING:  # for types alone: the trainer and the record do not know each other
@@ -24,22 +29,39 @@ if TYPE_CHECKING:  # for types alone: the trainer and the record do not know eac
     from mnist_lab.training import Epoch
 
 ANSWERS = "test_answers.npy"
+REASON_LENGTH = 5_000  # characters; MLflow takes 8,000 in a tag
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass
 class Run:
-    """One run being written. Its status at the end can be changed from FINISHED."""
+    """One run being written.
 
-    _client: mlflow.MlflowClient
-    _experiment_id: str
-    id: str
-    status: str = "FINISHED"
-    reason: str = ""
-    failed_by_itself: bool = False
-    epochs_done: int = 0
-    parameters: int = 0
-    train_seconds: float = 0.0
-    _began: float = field(default_factory=time.perf_counter)
+    Its files and its model are written to a folder of this machine first: what the store does not
+    take is kept from there.
+
+    Attributes:
+        id: in the store.
+        status: how it will end: FINISHED, or what `fail` says.
+        reason: why, if it fails.
+        failed_by_itself: whether it would fail again.
+        epochs_done: how many are on record.
+        parameters: of the network.
+        train_seconds: of all epochs.
+    """
+
+    def __init__(self, line: Line, experiment_id: str, measured: Measured) -> None:
+        self.id = measured.run_id
+        self.status = "FINISHED"
+        self.reason = ""
+        self.failed_by_itself = False
+        self.epochs_done = 0
+        self.parameters = 0
+        self.train_seconds = 0.0
+        self._line = line
+        self._experiment_id = experiment_id
+        self._measured = measured
+        self._began = time.perf_counter()
+        self._scratch = tempfile.TemporaryDirectory(prefix="mnist_lab-", ignore_cleanup_errors=True)
 
     def fail(self, reason: str) -> None:
         """Let the run end FAILED with this reason, once it is closed.
@@ -50,13 +72,18 @@ class Run:
 
     @held()
     def log_start(
-        self, config: RunConfig, seed: int, threads: int, data: Digits, parameters: int
+        self, config: RunConfig, seed: int, threads: int, data: Digits, parameters: int | None
     ) -> None:
-        """What is known before the first epoch: configuration, seed, machine, code and data."""
+        """What is known before the first epoch: configuration, seed, machine, code and data.
+
+        A network that could not be built has no number of parameters.
+        """
         logged_model.prepare()
-        self.parameters = parameters
+        self.parameters = parameters or 0
         git = provenance.git_state()
-        params = {**config.params(), "seed": str(seed), "parameters": str(parameters)}
+        params = {**config.params(), "seed": str(seed)}
+        if parameters is not None:
+            params["parameters"] = str(parameters)
         tags = {
             **provenance.environment(),
             "threads": str(threads),
@@ -70,21 +97,17 @@ class Run:
                 "mlflow.source.git.commit": git.commit,
                 "git_dirty": str(bool(git.diff)).lower(),
             }
-        self._client.log_batch(
-            self.id,
-            params=[mlflow.entities.Param(key, value) for key, value in params.items()],
-            tags=[mlflow.entities.RunTag(key, value) for key, value in tags.items()],
-        )
+        self._batch(tags=tags, params=params)
         shapes = {"train": data.train_images.shape, "test": data.test_images.shape}
-        dataset = mlflow.entities.Dataset(
-            name=data.name,
-            digest=data.sha256[:32],  # MLflow keeps 36 characters; the tag has the whole
-            source_type="local",
-            source=data.source,
-            profile=json.dumps(shapes),
-        )
-        context = [mlflow.entities.InputTag("mlflow.data.context", "training")]
-        self._client.log_inputs(self.id, [mlflow.entities.DatasetInput(dataset, context)])
+        dataset = {
+            "name": data.name,
+            "digest": data.sha256[:32],  # MLflow keeps 36 characters; the tag has the whole
+            "source_type": "local",
+            "source": data.source,
+            "profile": json.dumps(shapes),
+        }
+        self._measured.dataset = dataset
+        self._write(lambda client: log_dataset(client, self.id, dataset))
         self.log_text("config.toml", config.to_toml())
         if git.diff:
             self.log_text("git_diff.patch", git.diff)
@@ -102,7 +125,7 @@ class Run:
         held_out = epoch.val_accuracy == epoch.val_accuracy  # NaN where nothing is held out
         if not held_out:
             del values["val_loss"], values["val_accuracy"]
-        self._log_metrics(values, epoch.number)
+        self._batch(metrics=_values(values, epoch.number))
         self.epochs_done = epoch.number
         self.train_seconds += epoch.seconds
 
@@ -122,58 +145,121 @@ class Run:
             model: logged as `model`.
             answers: (n,) uint8, the model's digit for each test image, as test_answers.npy.
         """
-        info = logged_model.log(self._client, self._experiment_id, self.id, model)
         if answers is not None:
-            with self._artifact(ANSWERS) as path:
-                np.save(path, answers.astype(np.uint8))
+            self._file(ANSWERS, lambda path: np.save(path, answers.astype(np.uint8)))
         # A process that is killed from here on leaves a run that can be closed as it is.
-        self.tag({"model_uri": info, "epochs_done": str(self.epochs_done)})
-        self._log_metrics(
-            {
-                "test_loss": test_loss,
-                "test_accuracy": test_accuracy,
-                "train_seconds": self.train_seconds,
-                "duration": time.perf_counter() - self._began,
-            },
-            self.epochs_done,
-        )
+        self._batch(tags={**self._model(model), "epochs_done": str(self.epochs_done)})
+        final = {
+            "test_loss": test_loss,
+            "test_accuracy": test_accuracy,
+            "train_seconds": self.train_seconds,
+            "duration": time.perf_counter() - self._began,
+        }
+        self._batch(metrics=_values(final, self.epochs_done))
 
     @held()
     def log_summary(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Metrics without a history and tags, for a parent run."""
-        self._log_metrics(metrics, 0)
-        self.tag(tags)
+        self._batch(tags=tags, metrics=_values(metrics, 0))
 
     @held()
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run."""
-        self._client.log_batch(
-            self.id, tags=[mlflow.entities.RunTag(key, value) for key, value in tags.items()]
-        )
+        self._batch(tags=tags)
 
     @held()
     def log_text(self, name: str, text: str) -> None:
         """A text file among the run's artifacts; `name` may be in a folder: "figures/x.html"."""
-        folder, _, name = name.rpartition("/")
-        with self._artifact(name, folder or None) as path:
-            path.write_text(text, encoding="utf-8")
+        self._file(name, lambda path: path.write_text(text, encoding="utf-8"))
 
     @held()
     def log_folder(self, folder: Path, name: str) -> None:
         """The files of a folder as the folder `name` of the run's artifacts."""
-        self._client.log_artifacts(self.id, str(folder), name)
+        with _room():
+            shutil.copytree(folder, self._files / name, dirs_exist_ok=True)
+        self._write(lambda client: client.log_artifacts(self.id, str(self._files / name), name))
 
-    @contextmanager
-    def _artifact(self, name: str, place: str | None = None) -> Iterator[Path]:
-        """A path to write a file to that becomes an artifact of the run, in the folder `place`."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
-            yield path
-            self._client.log_artifact(self.id, str(path), place)
+    @held()
+    def end(self, status: str, reason: str) -> None:
+        """End the run.
 
-    def _log_metrics(self, values: Mapping[str, float], step: int) -> None:
-        now = int(time.time() * 1000)
-        metrics = [
-            mlflow.entities.Metric(key, float(value), now, step) for key, value in values.items()
-        ]
-        self._client.log_batch(self.id, metrics=metrics)
+        Args:
+            status: MLflow's: "FINISHED", "FAILED" or "KILLED".
+            reason: why it did not finish, or "".
+
+        Raises:
+            TrackingError: the store did not take all of it; says where it is kept.
+        """
+        tags = {"reason": reason[:REASON_LENGTH]} if reason else {}
+        if self.epochs_done:
+            tags["epochs_done"] = str(self.epochs_done)
+        if self.failed_by_itself:
+            tags["failed_by_itself"] = "true"
+        self._measured.status, self._measured.end_ms = status, _now()
+        if tags:
+            self._batch(tags=tags)
+        self._write(lambda client: client.set_terminated(self.id, status, self._measured.end_ms))
+        self._scratch.cleanup()
+        self._line.settle()
+
+    @property
+    def _files(self) -> Path:
+        return Path(self._scratch.name) / "files"
+
+    def _write(self, request: Callable[[mlflow.MlflowClient], object]) -> None:
+        self._line.take(self._measured, Path(self._scratch.name), request)
+
+    def _batch(
+        self,
+        tags: Mapping[str, str] = _NONE,
+        params: Mapping[str, str] = _NONE,
+        metrics: Sequence[Value] = (),
+    ) -> None:
+        self._measured.add(tags, params, metrics)
+        self._write(lambda client: log_batch(client, self.id, tags, params, metrics))
+
+    def _file(self, name: str, write: Callable[[Path], object]) -> None:
+        """Write a file that becomes an artifact of the run, in the folder of its name, if any."""
+        path = self._files / name
+        with _room():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(path)
+        place = name.rpartition("/")[0] or None
+        self._write(lambda client: client.log_artifact(self.id, str(path), place))
+
+    def _model(self, model: keras.Model) -> dict[str, str]:
+        """Save and upload the model: the tag that says where it is."""
+        folder = Path(self._scratch.name) / "model"
+        uri = ""
+
+        def upload(client: mlflow.MlflowClient) -> None:
+            nonlocal uri
+            uri = logged_model.upload(client, self._experiment_id, self.id, folder)
+
+        with _room():
+            logged_model.save(model, folder)
+        self._measured.has_model = True
+        self._write(upload)
+        return {"model_uri": uri} if uri else {}
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Say where there is no room, if there is none, for what is written in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise TrackingError(
+            f"{tempfile.gettempdir()}: a file of the run cannot be written there ({error}); "
+            "expected room for temporary files, or TMPDIR to name a folder that has it"
+        ) from None
+
+
+def _values(metrics: Mapping[str, float], step: int) -> list[Value]:
+    now = _now()
+    return [Value(key, float(value), now, step) for key, value in metrics.items()]
+
+
+def _now() -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1000)

@@ -16,7 +16,7 @@ from mnist_lab.data import Dataset
 from mnist_lab.dimensions import Choices, IntRange
 from mnist_lab.drawing import draw
 from mnist_lab.interrupts import held
-from mnist_lab.opening import HEARTBEAT_SECONDS, alone_with, open_study, quiet
+from mnist_lab.opening import HEARTBEAT_SECONDS, alone_with, disposed, open_study, quiet
 from mnist_lab.outcome import Outcome, finished, log_outcome, outcome_of
 from mnist_lab.process import this_process
 from mnist_lab.progress import Progress
@@ -85,9 +85,12 @@ def run_study(
 
         study, storage = open_study(declaration, study_name, data, storage_url, space, start_parent)
         store.save_view(experiment_id, list(declaration.search) or ["hidden"], ("stage",))
-        with store.run(
-            experiment_id, study_name, tags=tags, resume=study.user_attrs.get("parent_run_id")
-        ) as parent:
+        with (
+            disposed(storage),
+            store.run(
+                experiment_id, study_name, tags=tags, resume=study.user_attrs.get("parent_run_id")
+            ) as parent,
+        ):
             if study.user_attrs.get("parent_run_id") != parent.id:  # the store is another one
                 study.set_user_attr("parent_run_id", parent.id)
             search = _Search(
@@ -164,12 +167,12 @@ class _Search:
             elif team.busy():
                 for ended in team.ended(HEARTBEAT_SECONDS):
                     self._settle(ended)
-                fail_dead_trials(self._study, self._storage)
+                self._recover_trials()
             elif late or done >= self._declaration.trials:
                 return
             else:  # what is missing is under way in another process
                 time.sleep(_LOOK_SECONDS)
-                fail_dead_trials(self._study, self._storage)
+                self._recover_trials()
 
     @held()
     def _next(self) -> TrialTask | None:
@@ -238,6 +241,10 @@ class _Search:
                 if parameters:
                     self._study.enqueue_trial(parameters, user_attrs=_inherited(trial))
         self._begun.clear()
+
+    def _recover_trials(self) -> None:
+        if fail_dead_trials(self._study, self._storage):
+            self._recover(())
 
     def _recover(self, ended: tuple[str, ...]) -> None:
         fail_dead_trials(self._study, self._storage)

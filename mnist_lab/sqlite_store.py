@@ -69,23 +69,23 @@ def read_runs(path: Path, experiment_id: str) -> list[RunRecord]:
         )
         runs = {row[0]: RunRecord(*row) for row in rows}
         for table in ("params", "tags"):
+            mappings = {run_id: getattr(run, table) for run_id, run in runs.items()}
             query = f"SELECT run_uuid, key, value FROM {table} WHERE {_ACTIVE}"
             for run_id, key, value in connection.execute(query, (experiment_id,)):
-                getattr(runs[run_id], table)[key] = value
+                mappings[run_id][key] = value
+        metrics = {run_id: run.metrics for run_id, run in runs.items()}
         query = f"SELECT run_uuid, key, {_VALUE} FROM latest_metrics WHERE {_ACTIVE}"
         for run_id, key, value in connection.execute(query, (experiment_id,)):
-            runs[run_id].metrics[key] = float("nan") if value is None else value
+            metrics[run_id][key] = float("nan") if value is None else value
     return list(runs.values())
 
 
 def read_epochs(path: Path, experiment_id: str) -> list[EpochRecord]:
     """Every value of every metric of an experiment's active runs."""
+    query = f"SELECT run_uuid, key, step, value FROM metrics WHERE {_ACTIVE}"
     with _connect(path) as connection:
-        rows = connection.execute(
-            f"SELECT run_uuid, key, step, {_VALUE} FROM metrics WHERE {_ACTIVE}",
-            (experiment_id,),
-        )
-        return [
-            EpochRecord(run_id, key, step, float("nan") if value is None else value)
-            for run_id, key, step, value in rows
-        ]
+        numbers = connection.execute(f"{query} AND NOT is_nan", (experiment_id,))
+        found = list(map(EpochRecord._make, numbers))
+        for run_id, key, step, _ in connection.execute(f"{query} AND is_nan", (experiment_id,)):
+            found.append(EpochRecord(run_id, key, step, float("nan")))
+    return found

@@ -216,9 +216,9 @@ class _Call:
         else:
             click.echo(
                 f"\nBest configuration (trial {outcome.best_trial}, "
-                f"{metric} {outcome.best_value:.4f}):\n"
+                f"{metric} {outcome.best_value:.4f}); all other fields are the baseline's:\n"
             )
-            lines = outcome.best.to_toml().splitlines()
+            lines = outcome.best.own_toml(declaration.search).splitlines()
             click.echo("\n".join(f"  {line}" for line in lines))
         if (missing := declaration.trials - outcome.done) > 0:
             total = declaration.trials

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
-from mnist_lab import provenance, sqlite_store
+from mnist_lab import api_store, provenance, sqlite_store
 from mnist_lab.connection import (
     ACCEPTED,
     TrackingError,
@@ -22,20 +22,24 @@ from mnist_lab.connection import (
     without_password,
 )
 from mnist_lab.declared import nearest
+from mnist_lab.delivery import deliver, log_batch
+from mnist_lab.files import whole
 from mnist_lab.interrupts import held, is_interrupt
+from mnist_lab.line import Line
+from mnist_lab.measured import PARENT_TAG, Measured
 from mnist_lab.mlflow_backend import mlflow
 from mnist_lab.process import this_process
-from mnist_lab.run import ANSWERS, Run
+from mnist_lab.room import check_artifacts, check_database, check_temporary
+from mnist_lab.run import ANSWERS, REASON_LENGTH, Run
 from mnist_lab.sqlite_store import EpochRecord, RunRecord
 
 __all__ = ["PARENT_TAG", "PROCESS_TAG", "Run", "Store", "open_store"]
 
-PARENT_TAG = "mlflow.parentRunId"
 PROCESS_TAG = "process"  # who writes a run, or wrote it last: as `this_process` tells it
 
 _VIEW = "mnist_lab"
+_KIND = "custom_model_development"
 _LOCAL_PAGES = "http://127.0.0.1:5000"
-_REASON_LENGTH = 5_000  # characters; MLflow takes 8,000 in a tag
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -44,20 +48,18 @@ class Store:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._client = mlflow.MlflowClient(tracking_uri=uri)
+        self._line = Line(uri)
+        self._names: dict[str, str] = {}  # of experiments, by id
 
     @held()
     def experiment(self, name: str) -> str:
-        """The id of the MLflow experiment of that name, made if there is none."""
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
-            try:
-                tags = {"mlflow.experimentKind": "custom_model_development"}
-                return str(self._client.create_experiment(name, tags=tags))
-            except mlflow.MlflowException:  # another process made it just now
-                found = self._client.get_experiment_by_name(name)
-                if found is None:
-                    raise
+        """The id of the MLflow experiment of that name, made if there is none.
+
+        Raises:
+            RoomError: its files and models could not be written.
+        """
+        found = self._line.ask(lambda client: _experiment(client, name))
+        check_artifacts(found.artifact_location)
         return _active(found)
 
     def find_experiment(self, name: str) -> str:
@@ -68,7 +70,8 @@ class Store:
         """
         found = self.lookup(name)
         if found is None:
-            known = [e.name for e in self._client.search_experiments() if e.experiment_id != "0"]
+            experiments = self._line.ask(lambda client: client.search_experiments())
+            known = [e.name for e in experiments if e.experiment_id != "0"]
             listed = ", ".join(sorted(known)) or "none yet"
             raise TrackingError(
                 f"no runs of '{name}' are recorded in {without_password(self.uri)}"
@@ -78,7 +81,7 @@ class Store:
 
     def lookup(self, name: str) -> str | None:
         """The id of the MLflow experiment of that name, or None if there is none."""
-        found = self._client.get_experiment_by_name(name)
+        found = self._line.ask(lambda client: client.get_experiment_by_name(name))
         return None if found is None else _active(found)
 
     def find_run(self, experiment_id: str, tags: Mapping[str, str]) -> RunRecord | None:
@@ -116,7 +119,9 @@ class Store:
             "orderByAsc": False,
         }
         tag = f"mlflow.sharedViewState.{_VIEW}"
-        self._client.set_experiment_tag(experiment_id, tag, json.dumps(view))
+        self._line.ask(
+            lambda client: client.set_experiment_tag(experiment_id, tag, json.dumps(view))
+        )
 
     def link(self, experiment_id: str) -> str:
         """The address of the experiment's table of training runs in MLflow's pages."""
@@ -144,22 +149,26 @@ class Store:
             tags: more tags of the run.
             parent: the id of the run it is shown under.
             resume: the id of a run to go on with instead of starting one.
+
+        Raises:
+            TrackingError: the store did not take all of it; says where it is kept.
         """
-        if resume is not None and self._resumes(resume):
-            run_id = resume
-        else:
-            run_id = self._start(experiment_id, name, tags, parent)
-        run = Run(self._client, experiment_id, run_id)
+        measured = None if resume is None else self._resume(resume)
+        if measured is None:
+            measured = self._start(experiment_id, name, tags, parent)
+        run = Run(self._line, experiment_id, measured)
         try:
             yield run
         except (Exception, KeyboardInterrupt) as error:
-            if is_interrupt(error):
-                self._end(run, "KILLED", "interrupted")
+            interrupted = is_interrupt(error)
+            status = "KILLED" if interrupted else "FAILED"
+            reason = "interrupted" if interrupted else f"{type(error).__name__}: {error}"
+            with suppress(TrackingError):  # it is kept on disk, and the error at hand is the news
+                run.end(status, reason)
+            if interrupted:
                 raise KeyboardInterrupt from error
-            self._end(run, "FAILED", f"{type(error).__name__}: {error}")
             raise
-        else:
-            self._end(run, run.status, run.reason)
+        run.end(run.status, run.reason)
 
     @held()
     def close_run(
@@ -173,19 +182,19 @@ class Store:
             reason: why it ends so, for its tag of that name; none by default.
             tags: more tags to set.
         """
-        self.set_tags(run_id, {**tags, **({"reason": reason[:_REASON_LENGTH]} if reason else {})})
-        self._client.set_terminated(run_id, status)
+        all_tags = {**tags, **({"reason": reason[:REASON_LENGTH]} if reason else {})}
+        self.set_tags(run_id, all_tags)
+        self._line.ask(lambda client: client.set_terminated(run_id, status))
 
     @held()
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run that may have ended; all other tags stay."""
-        entities = [mlflow.entities.RunTag(key, value) for key, value in tags.items()]
-        self._client.log_batch(run_id, tags=entities)
+        self._line.ask(lambda client: log_batch(client, run_id, tags, {}, []))
 
     @held()
     def _start(
         self, experiment_id: str, name: str, tags: Mapping[str, str], parent: str | None
-    ) -> str:
+    ) -> Measured:
         all_tags = {
             "mlflow.user": provenance.user(),
             "mlflow.source.name": "mnist_lab",
@@ -195,33 +204,61 @@ class Store:
         }
         if parent is not None:
             all_tags[PARENT_TAG] = parent
-        started = self._client.create_run(experiment_id, tags=all_tags, run_name=name)
-        return str(started.info.run_id)
+        started = self._line.ask(
+            lambda client: client.create_run(experiment_id, tags=all_tags, run_name=name)
+        )
+        return self._measured(started.info, all_tags)
 
     @held()
-    def _end(self, run: Run, status: str, reason: str) -> None:
-        tags = {"reason": reason[:_REASON_LENGTH]} if reason else {}
-        if run.epochs_done:
-            tags["epochs_done"] = str(run.epochs_done)
-        if run.failed_by_itself:
-            tags["failed_by_itself"] = "true"
-        run.tag(tags)
-        self._client.set_terminated(run.id, status)
+    def _resume(self, run_id: str) -> Measured | None:
+        """Set a run going again, without the reason it ended for; None if it is not there."""
+        process = {PROCESS_TAG: this_process()}
+
+        def resume(client: mlflow.MlflowClient) -> mlflow.entities.RunInfo | None:
+            try:
+                run = client.get_run(run_id)
+            except mlflow.MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return None  # the store was emptied, or is another one
+            if run.info.lifecycle_stage != "active":
+                return None
+            if "reason" in run.data.tags:
+                client.delete_tag(run_id, "reason")
+            log_batch(client, run_id, process, {}, [])
+            client.update_run(run_id, status="RUNNING")
+            return run.info
+
+        info = self._line.ask(resume)
+        return None if info is None else self._measured(info, process)
+
+    def _measured(self, info: mlflow.entities.RunInfo, tags: dict[str, str]) -> Measured:
+        """The account of a run that was started."""
+        number = info.experiment_id
+        if number not in self._names:
+            self._names[number] = self._line.ask(lambda client: client.get_experiment(number)).name
+        return Measured(
+            run_id=info.run_id,
+            experiment=self._names[number],
+            name=info.run_name,
+            store=self._line.shown,
+            start_ms=info.start_time,
+            tags=tags,
+        )
 
     @held()
-    def _resumes(self, run_id: str) -> bool:
-        """Set a run going again, without the reason it ended for; False if it is not there."""
-        try:
-            run = self._client.get_run(run_id)
-        except mlflow.MlflowException:  # the store was emptied, or is another one
-            return False
-        if run.info.lifecycle_stage != "active":
-            return False
-        if "reason" in run.data.tags:
-            self._client.delete_tag(run_id, "reason")
-        self._client.set_tag(run_id, PROCESS_TAG, this_process())
-        self._client.update_run(run_id, status="RUNNING")
-        return True
+    def deliver(self, measured: Measured, folder: Path) -> str:
+        """Put a run that was kept on disk on record: its id in this store.
+
+        Args:
+            measured: the run.
+            folder: that it is kept in.
+
+        Raises:
+            TrackingError: the store does not take it; the folder stays as it is.
+            UserError: the run was deleted in the store.
+        """
+        return self._line.ask(lambda client: deliver(client, measured, folder))
 
     def answers(self, run_id: str) -> np.ndarray:
         """The predicted digits of the test images that a run recorded: (n,) uint8.
@@ -231,7 +268,7 @@ class Store:
         """
         with tempfile.TemporaryDirectory() as folder:
             try:
-                path = self._client.download_artifacts(run_id, ANSWERS, folder)
+                path = self._line.client.download_artifacts(run_id, ANSWERS, folder)
             except (mlflow.MlflowException, OSError):
                 raise TrackingError(
                     f"run {run_id} has no {ANSWERS} among its artifacts; expected a finished run"
@@ -241,61 +278,49 @@ class Store:
     def runs(self, experiment_id: str) -> list[RunRecord]:
         """All active runs of an experiment, the newest first."""
         if path := sqlite_store.local_path(self.uri):
-            return sqlite_store.read_runs(path, experiment_id)
+            return self._line.ask(lambda _: sqlite_store.read_runs(path, experiment_id))
         return self.runs_by_api(experiment_id)
 
-    def epochs(self, experiment_id: str) -> list[EpochRecord]:
-        """Every value of every metric of an experiment's active runs."""
+    def epochs(
+        self, experiment_id: str, runs: Sequence[RunRecord] | None = None
+    ) -> list[EpochRecord]:
+        """Every value of every metric of an experiment's active runs.
+
+        Args:
+            experiment_id: which.
+            runs: its runs, if they were read already.
+        """
         if path := sqlite_store.local_path(self.uri):
-            return sqlite_store.read_epochs(path, experiment_id)
-        return self.epochs_by_api(experiment_id)
+            return self._line.ask(lambda _: sqlite_store.read_epochs(path, experiment_id))
+        if not self.uri.startswith("http"):
+            return self.epochs_by_api(experiment_id)
+        known = self.runs(experiment_id) if runs is None else runs
+        return self._line.ask(
+            lambda client: api_store.read_epochs_of_server(client, self.uri, known)
+        )
 
     def runs_by_api(self, experiment_id: str) -> list[RunRecord]:
         """`runs` by MLflow's public API, which any store has."""
-        found: list[Any] = []
-        token: str | None = None
-        while token != "":
-            page = self._client.search_runs(
-                [experiment_id],
-                run_view_type=mlflow.entities.ViewType.ACTIVE_ONLY,
-                page_token=token,
-            )
-            found.extend(page)
-            token = page.token or ""
-        return [
-            RunRecord(
-                run_id=run.info.run_id,
-                name=run.info.run_name,
-                status=run.info.status,
-                start_ms=run.info.start_time,
-                end_ms=run.info.end_time,
-                params=dict(run.data.params),
-                metrics=dict(run.data.metrics),
-                tags=dict(run.data.tags),
-            )
-            for run in found
-        ]
+        return self._line.ask(lambda client: api_store.read_runs(client, experiment_id))
 
     def epochs_by_api(self, experiment_id: str) -> list[EpochRecord]:
         """`epochs` by MLflow's public API, which any store has."""
-        return [
-            EpochRecord(run.run_id, metric.key, metric.step, metric.value)
-            for run in self.runs_by_api(experiment_id)
-            for key in run.metrics
-            for metric in self._client.get_metric_history(run.run_id, key)
-        ]
+        runs = self.runs_by_api(experiment_id)
+        return self._line.ask(lambda client: api_store.read_epochs(client, runs))
 
 
-def open_store(create: bool = True) -> Store:
+def open_store(create: bool = True, uri: str | None = None) -> Store:
     """The store of MLFLOW_TRACKING_URI, or MLflow's default: mlflow.db in the current folder.
 
     Args:
         create: make a local database that does not exist; readers do not.
+        uri: of another store.
 
     Raises:
         TrackingError: it cannot be reached or written; said within seconds.
+        RoomError: there is no room for what a run writes; not said to readers.
     """
-    uri = mlflow.get_tracking_uri()
+    uri = uri or mlflow.get_tracking_uri()
     shown = without_password(uri)
     path = sqlite_store.local_path(uri)
     if not create and path is not None and not path.exists():
@@ -304,16 +329,40 @@ def open_store(create: bool = True) -> Store:
             "was run, or MLFLOW_TRACKING_URI"
         )
     probe(uri, shown)
+    if create:
+        check_temporary()
+        if path is not None:
+            check_database(path)
     try:
         with impatient(), alone(path):
+            if path is not None and not path.exists():
+                _make(path)
             store = Store(uri)
-            store._client.search_experiments(max_results=1)
+            store._line.client.search_experiments(max_results=1)
     except Exception as error:
         raise TrackingError(
             f"MLFLOW_TRACKING_URI: {shown} does not answer as an MLflow store "
             f"({first_line(error, uri, shown)}); expected {ACCEPTED}"
         ) from None
     return store
+
+
+def _make(path: Path) -> None:
+    """Make a local database, all of it or nothing: MLflow cannot go on with half of its tables."""
+    with whole(path) as unfinished:
+        mlflow.MlflowClient(f"sqlite:///{unfinished}").search_experiments(max_results=1)
+
+
+def _experiment(client: mlflow.MlflowClient, name: str) -> mlflow.entities.Experiment:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            client.create_experiment(name, tags={"mlflow.experimentKind": _KIND})
+        except mlflow.MlflowException:  # another process made it just now, or the next line fails
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    return found or client.get_experiment_by_name(name)
 
 
 def _active(found: mlflow.entities.Experiment) -> str:

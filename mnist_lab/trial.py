@@ -140,8 +140,9 @@ class _Training:
         means = [fmean(end[goal] for end in self._ends) for goal in goals if self._ends]
         values = means if state == TrialState.COMPLETE else None
         self._study.tell(self._trial, values, state)
-        for run_id in self._runs:
-            self._bench.store.set_tags(run_id, {"trial_state": state.name})
+        run.tag({"trial_state": state.name})
+        for earlier in self._runs[:-1]:
+            self._bench.store.set_tags(earlier, {"trial_state": state.name})
 
     def _train(self, seed: int, run: Run) -> TrialState | None:
         """Train and record once, and report: the trial's state, or None if it goes on."""

@@ -89,7 +89,8 @@ def served(folder: Path, *arguments: str) -> Iterator[int]:
                 time.sleep(0.2)
         yield port
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
         log.close()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 import mnist_lab as lab
@@ -76,8 +77,13 @@ def until(holds: Callable[[], bool], process: subprocess.Popen[str], seconds: fl
 
 
 def trials(url: str) -> list[FrozenTrial]:
-    """The trials of the study."""
-    return optuna.load_study(study_name=NAME, storage=url).trials
+    """The trials of the study, which is the only one of its storage."""
+    storage = RDBStorage(url)
+    try:
+        assert optuna.get_all_study_names(storage) == [NAME]
+        return optuna.load_study(study_name=NAME, storage=storage).trials
+    finally:
+        storage.engine.dispose()
 
 
 def check(url: str, total: int) -> None:

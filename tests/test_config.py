@@ -141,3 +141,13 @@ def test_params_are_text_that_reads_well() -> None:
     assert params["learning_rate_schedule"] == "cosine(warmup=1.0)"
     assert params["residual"] == "False"
     assert "momentum" not in params
+
+
+def test_a_configuration_can_be_told_by_what_is_its_own() -> None:
+    config = lab.RunConfig(hidden=(64,), epochs=2)
+    assert config.own_toml() == "hidden = [64]\nepochs = 2\n"
+    assert (
+        config.own_toml(["learning_rate"]) == "hidden = [64]\nlearning_rate = 0.001\nepochs = 2\n"
+    )
+    assert lab.RunConfig.from_toml(config.own_toml()) == config
+    assert lab.RunConfig().own_toml() == ""

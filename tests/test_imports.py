@@ -15,6 +15,7 @@ PACKAGE = Path(mnist_lab.__file__).parent
 # Each module and what of ours it may import; what is not listed may import nothing of ours.
 ALLOWED = {
     "__main__": set(),
+    "api_store": {"mlflow_backend", "sqlite_store"},
     "backend": set(),
     "calibration": {"estimates"},
     "cells": {"config", "process", "progress", "question", "recording", "tracking", "work"},
@@ -69,6 +70,7 @@ ALLOWED = {
     "data": {"config"},
     "declaration": {"config", "declared"},
     "declared": set(),
+    "delivery": {"config", "logged_model", "measured", "mlflow_backend"},
     "dimensions": {"declared"},
     "distortion": {"backend", "config", "data", "randomness"},
     "drawing": {"figures", "outcome", "pictures", "space", "study_figures", "tables", "tracking"},
@@ -95,8 +97,18 @@ ALLOWED = {
     "layers": {"backend", "randomness"},
     "learning": {"backend", "config", "data", "optimizers"},
     "listing": {"tables"},
+    "line": {
+        "config",
+        "connection",
+        "delivery",
+        "measured",
+        "mlflow_backend",
+        "unsent",
+    },
     "logged_model": {"mlflow_backend", "provenance"},
     "looks": set(),
+    "measured": set(),
+    "memory": {"config"},
     "mistakes": {"looks"},
     "mlflow_backend": set(),
     "models": {"backend", "config", "data", "layers", "optimizers", "preprocessing"},
@@ -133,10 +145,21 @@ ALLOWED = {
     "provenance": set(),
     "question": {"config", "declared", "variants"},
     "randomness": {"backend"},
-    "recording": {"backend", "config", "data", "progress", "tracking", "training"},
+    "recording": {"backend", "config", "data", "memory", "progress", "tracking", "training"},
     "recovery": {"opening", "process", "sqlite_store", "tracking"},
     "registry": {"connection", "interrupts", "mlflow_backend", "tracking"},
-    "run": {"config", "interrupts", "logged_model", "mlflow_backend", "provenance"},
+    "room": {"config"},
+    "run": {
+        "config",
+        "connection",
+        "delivery",
+        "interrupts",
+        "line",
+        "logged_model",
+        "measured",
+        "mlflow_backend",
+        "provenance",
+    },
     "runner": {
         "cells",
         "comparison",
@@ -174,6 +197,7 @@ ALLOWED = {
         "trial",
         "work",
     },
+    "send": {"command", "process", "tracking", "unsent"},
     "space": {"conditional", "config", "declared", "dimensions"},
     "sqlite_store": set(),
     "standing": {"cells", "config", "question", "sqlite_store"},
@@ -200,14 +224,20 @@ ALLOWED = {
     "tables": {"config", "sqlite_store", "tracking"},
     "team": {"cluster", "data", "tracking", "work"},
     "tracking": {
+        "api_store",
         "connection",
         "declared",
+        "delivery",
         "interrupts",
+        "line",
+        "measured",
         "mlflow_backend",
         "process",
         "provenance",
+        "room",
         "run",
         "sqlite_store",
+        "files",
     },
     "training": {
         "backend",
@@ -233,6 +263,7 @@ ALLOWED = {
         "work",
     },
     "two_models": {"estimates"},
+    "unsent": {"config", "measured"},
     "variants": set(),
     "verdict": {"comparison", "estimates", "sqlite_store", "tables"},
     "work": {"data", "progress", "tracking"},
@@ -310,7 +341,7 @@ def test_importing_the_package_imports_nothing_else() -> None:
 
 
 def test_help_imports_nothing_that_computes() -> None:
-    for module in ("experiment", "study", "compare", "__main__"):
+    for module in ("experiment", "study", "compare", "send", "__main__"):
         code = f"import mnist_lab.{module} as m\ntry: m.main(['--help'])\nexcept SystemExit: pass"
         loaded = loaded_after(code)
         assert not loaded & (HEAVY - {"click", "pydantic"}), module

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 from pathlib import Path
 
-import optuna
+import pytest
 from optuna.trial import TrialState
 
 import mnist_lab as lab
+from mnist_lab.opening import RETRIES
+from mnist_lab.process import is_dead
 from mnist_lab.tracking import open_store
+from tests.conftest import Command
 from tests.survival import check, declare, study, trials, until
 
 
@@ -27,6 +31,7 @@ def running(workspace: Path) -> list[tuple[str, str]]:
         (run.tags["trial"], run.tags["process"])
         for run in store.runs(store.find_experiment("s"))
         if run.status == "RUNNING" and "trial" in run.tags and run.metrics
+        if not is_dead(run.tags["process"])
     ]
 
 
@@ -89,8 +94,69 @@ def test_eight_processes_that_begin_one_study_do_it_together(
         assert "Traceback" not in err
     check(url, 10)
     assert sum(trial.user_attrs.get("variant") == "baseline" for trial in trials(url)) == 0
-    assert len(optuna.get_all_study_names(url)) == 1
     store = open_store()
     assert store.runs("0") == []
     confirmed = lab.runs("s").query("stage == 'confirmation'")
     assert len(confirmed) == len(set(zip(confirmed["variant"], confirmed["seed"], strict=True)))
+
+
+def test_a_trial_that_fits_into_no_memory_fails_alone(
+    lab_: Command, workspace: Path, small: lab.Dataset
+) -> None:
+    declare(workspace, small, trials=2, epochs=1)
+    path = workspace / "studies" / "s.toml"
+    text = path.read_text().replace('pruner = "median"', 'pruner = "none"\nsampler = "grid"')
+    text = text[: text.index("[search]")] + "[search]\n"
+    text += 'hidden = { type = "categorical", choices = [8, [65536, 65536, 65536, 65536]] }\n'
+    path.write_text(text)
+    done = lab_("study", "s", "--data", "digits.npz", "--confirm=0")
+    assert done.returncode == 0, done.stderr
+    assert "2 trials (1 fail, 1 complete)" in done.stdout
+    check(f"sqlite:///{workspace}/studies/s.db", 2)
+    failed = lab.runs("s").query("status == 'FAILED'").iloc[0]
+    assert failed["hidden"] == "65536-65536-65536-65536"
+    assert failed["failed_by_itself"]
+    assert re.fullmatch(
+        r"out of memory: a training of hidden layers \[65536, 65536, 65536, 65536\] needs at least "
+        r"43\d\.\d GiB; \d+\.\d GiB are available",
+        failed["reason"],
+    )
+
+
+def test_a_trial_whose_worker_is_killed_again_and_again_is_given_up(
+    workspace: Path, small: lab.Dataset
+) -> None:
+    declare(workspace, small, trials=1, epochs=300)
+    url = f"sqlite:///{workspace}/studies/s.db"
+    with study(workspace, "--workers=1", "--confirm=0") as process:
+        for death in range(1, RETRIES + 2):
+            until(lambda: bool(running(workspace)), process)
+            number, worker = running(workspace)[0]
+            os.kill(int(worker.split()[1]), signal.SIGKILL)
+            if death <= RETRIES:
+                known = int(number)
+                until(lambda known=known: len(trials(url)) > known + 1, process)  # type: ignore[misc]
+        out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert "1 trials (1 fail)" in out
+    check(url, 1)
+    assert len(trials(url)) == RETRIES + 1
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "studies/s.db"])
+def test_killed_while_it_makes_a_database_the_study_begins_anew(
+    workspace: Path, small: lab.Dataset, name: str
+) -> None:
+    declare(workspace, small, trials=1, epochs=1)
+    whole = workspace / name
+    unfinished = whole.with_name(f".{whole.name}.unfinished")
+    with study(workspace, "--confirm=0") as process:
+        until(unfinished.exists, process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert not whole.exists()
+    with study(workspace, "--confirm=0") as process:
+        _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    check(f"sqlite:///{workspace}/studies/s.db", 1)
+    assert not unfinished.exists()

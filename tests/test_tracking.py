@@ -144,6 +144,12 @@ def test_a_server_records_the_same(
         store = open_store()
         run_id = record(store, small, validation_size=100)
         remote = lab.runs("test").iloc[0], lab.epochs("test")
+        experiment = store.find_experiment("test")
+        with store.run(experiment, "diverged", tags={"kind": "training"}) as run:
+            run.log_epoch(lab.Epoch(1, math.nan, 0.1, math.inf, 0.1, 0.5))
+        by_histories = sorted(map(repr, store.epochs_by_api(experiment)))
+        assert sorted(map(repr, store.epochs(experiment))) == by_histories
+        mlflow.MlflowClient().delete_run(run.id)
         model = mlflow.keras.load_model(remote[0]["model_uri"])
         answers = model.predict(small.test_images, verbose=0).argmax(axis=1)
         assert (answers == small.test_labels).mean() == remote[0]["test_accuracy"]

@@ -1,0 +1,134 @@
+"""Writes what a run has measured to an MLflow store. All of it may be repeated to no effect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mnist_lab import logged_model
+from mnist_lab.config import UserError
+from mnist_lab.measured import PARENT_TAG, Measured, Value
+from mnist_lab.mlflow_backend import mlflow
+
+_FIRST_ID_TAG = "first_run_id"  # of a run that had to be made anew: the id it was trained under
+_AT_ONCE = 100  # of each kind; MLflow takes no more parameters in one request
+
+
+def log_batch(
+    client: mlflow.MlflowClient,
+    run_id: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, str],
+    metrics: Sequence[Value],
+) -> None:
+    """Write tags, parameters and values of metrics, in one request if there are not too many."""
+    all_tags = [mlflow.entities.RunTag(*item) for item in tags.items()]
+    all_params = [mlflow.entities.Param(*item) for item in params.items()]
+    values = [mlflow.entities.Metric(v.key, v.value, v.ms, v.step) for v in metrics]
+    for first in range(0, max(map(len, (all_tags, all_params, values))), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        client.log_batch(run_id, values[part], all_params[part], all_tags[part])
+
+
+def log_dataset(client: mlflow.MlflowClient, run_id: str, dataset: Mapping[str, str]) -> None:
+    """Name the data that a run was trained on."""
+    context = [mlflow.entities.InputTag("mlflow.data.context", "training")]
+    entity = mlflow.entities.Dataset(**dataset)
+    client.log_inputs(run_id, [mlflow.entities.DatasetInput(entity, context)])
+
+
+def deliver(client: mlflow.MlflowClient, measured: Measured, folder: Path) -> str:
+    """Put a run on record as if it had been written while it was measured.
+
+    The run of its id is completed, where the store has it; otherwise it is made anew.
+
+    Args:
+        client: of the store.
+        measured: the run; one that has no status ended with its process.
+        folder: with its files/ and its model/, so far as it has them.
+
+    Returns:
+        The id of the run in this store.
+
+    Raises:
+        UserError: the run, or its experiment, was deleted in the store.
+    """
+    run = _find(client, measured) or _create(client, measured)
+    if run.info.lifecycle_stage != "active":
+        raise UserError(
+            f"{folder}: run {run.info.run_id} was deleted in the store; bring it back with "
+            f"`mlflow runs restore --run-id {run.info.run_id}`, or remove the folder"
+        )
+    run_id = str(run.info.run_id)
+    tags = _tags(client, measured, run)
+    if measured.dataset is not None:
+        log_dataset(client, run_id, measured.dataset)
+    if (folder / "files").is_dir():
+        client.log_artifacts(run_id, str(folder / "files"))
+    if measured.has_model:
+        tags["model_uri"] = logged_model.upload_once(
+            client, run.info.experiment_id, run_id, folder / "model"
+        )
+    log_batch(client, run_id, tags, measured.params, measured.metrics)
+    if "reason" in run.data.tags and "reason" not in tags:  # given to it while it was missing
+        client.delete_tag(run_id, "reason")
+    status = measured.status or ("FINISHED" if measured.is_complete else "FAILED")
+    client.set_terminated(run_id, status, measured.end_ms)
+    return run_id
+
+
+def _tags(
+    client: mlflow.MlflowClient, measured: Measured, run: mlflow.entities.Run
+) -> dict[str, str]:
+    """The tags of a run as they are to be in the store that it is sent to."""
+    tags = dict(measured.tags)
+    if not measured.status and not measured.is_complete:
+        tags["reason"] = "its process ended before the training did"
+        tags["epochs_done"] = str(measured.epochs)
+    if parent := tags.get(PARENT_TAG):
+        tags[PARENT_TAG] = _here(client, run.info.experiment_id, parent)
+    return tags
+
+
+def _find(client: mlflow.MlflowClient, measured: Measured) -> mlflow.entities.Run | None:
+    """The run in the store, whether it was made there in time or by an earlier delivery."""
+    if run := _get(client, measured.run_id):
+        return run
+    experiment = client.get_experiment_by_name(measured.experiment)
+    if experiment is None:
+        return None
+    return _get(client, _here(client, experiment.experiment_id, measured.run_id))
+
+
+def _get(client: mlflow.MlflowClient, run_id: str) -> mlflow.entities.Run | None:
+    try:
+        return client.get_run(run_id)
+    except mlflow.MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def _here(client: mlflow.MlflowClient, experiment_id: str, run_id: str) -> str:
+    """The id that a run has in the store, if it was made anew; otherwise the one it had first."""
+    found = client.search_runs([experiment_id], f"tags.{_FIRST_ID_TAG} = '{run_id}'")
+    return str(found[0].info.run_id) if found else run_id
+
+
+def _create(client: mlflow.MlflowClient, measured: Measured) -> mlflow.entities.Run:
+    experiment = client.get_experiment_by_name(measured.experiment)
+    if experiment is not None and experiment.lifecycle_stage != "active":
+        raise UserError(
+            f"the MLflow experiment '{measured.experiment}' is deleted; bring it back with "
+            f"`mlflow experiments restore -x {experiment.experiment_id}`"
+        )
+    if experiment is None:
+        experiment_id = client.create_experiment(measured.experiment)
+    else:
+        experiment_id = experiment.experiment_id
+    return client.create_run(
+        experiment_id,
+        start_time=measured.start_ms,
+        tags={**measured.tags, _FIRST_ID_TAG: measured.run_id},
+        run_name=measured.name,
+    )

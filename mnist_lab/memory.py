@@ -1,0 +1,64 @@
+"""Will a training fit into memory? Asked before it takes any: a process that runs out is killed."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+
+from mnist_lab.config import RunConfig
+
+_PIXELS = 784
+_DIGITS = 10
+_BYTES = 4  # of a float32
+# The network as it is built, what the compiled epoch works on, its state and the state after it.
+_COPIES = 4
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def check_memory(config: RunConfig) -> None:
+    """Refuse what cannot fit.
+
+    Args:
+        config: what is to be trained.
+
+    Raises:
+        MemoryError: says how much is needed at the least, and how much there is.
+    """
+    needed, free = least_bytes(config), available_bytes()
+    if needed > free:
+        raise MemoryError(
+            f"a training of hidden layers {list(config.hidden)} needs at least "
+            f"{needed / 2**30:,.1f} GiB; {free / 2**30:,.1f} GiB are available"
+        )
+
+
+def least_bytes(config: RunConfig) -> int:
+    """What a training takes at the least, in bytes: its weights, their gradients and averages.
+
+    Images, activations and the code that is compiled come on top.
+    """
+    averages = 0 if config.optimizer == "sgd" else 1
+    return _weights(config) * _BYTES * (_COPIES * (1 + averages) + 1)
+
+
+def _weights(config: RunConfig) -> int:
+    """How many weights the products have, of the patch architectures those of the channels."""
+    if config.architecture != "mlp":
+        return sum(2 * width * config.block_width for width in config.hidden)
+    pieces = config.maxout_pieces if config.activation == "maxout" else 1
+    widths = (config.pca or _PIXELS, *config.hidden)
+    last = widths[-1] * _DIGITS
+    return sum(before * width * pieces for before, width in pairwise(widths)) + last
+
+
+def available_bytes() -> int:
+    """What this process can have: the machine's free memory, or what its container leaves it."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+    except (OSError, ValueError):  # no container, or one without a limit
+        return free
+    return min(free, max(limit - used, 0))

@@ -1,0 +1,91 @@
+"""Is there room for what a run writes? Asked before any training, which may take hours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from mnist_lab.config import UserError
+
+# A run of the baseline needs 2 MB, one of the widest nets 100 MB for its model.
+NEEDED_MB = 100
+
+
+class RoomError(UserError):
+    """What a run writes would find no room, or may not be written."""
+
+
+def check_database(path: Path) -> None:
+    """Refuse a local database that could not be written.
+
+    Args:
+        path: of the file, which may not exist yet.
+
+    Raises:
+        RoomError: names the file or its folder, what was found and what is expected.
+    """
+    if path.exists() and not _writable(path):
+        raise RoomError(
+            f"{path}: this database of runs is read-only ({_found(path)}); expected a file that "
+            "can be written, or MLFLOW_TRACKING_URI to name another store"
+        )
+    _check(path.parent, "the folder of the database of runs")
+
+
+def check_artifacts(location: str) -> None:
+    """Refuse a local folder for files and models that could not be written.
+
+    Args:
+        location: MLflow's address of it, a path or file:///…; any other is its server's concern.
+
+    Raises:
+        RoomError: as `check_database`.
+    """
+    parts = urlsplit(location)
+    if parts.scheme in ("", "file"):
+        _check(Path(unquote(parts.path)), "the folder of the runs' files and models")
+
+
+def check_temporary() -> None:
+    """Refuse to start where no temporary files can be written.
+
+    Raises:
+        RoomError: as `check_database`.
+    """
+    try:
+        folder = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise RoomError(f"TMPDIR: {error}; expected a folder that can be written") from None
+    _check(Path(folder), "the folder for temporary files (TMPDIR)")
+
+
+def _check(folder: Path, what: str) -> None:
+    """Refuse a folder that cannot be written or is full; the one above stands for a missing one."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir() or not _writable(folder):
+        raise RoomError(
+            f"{folder}: {what} cannot be written ({_found(folder)}); expected a folder that can"
+        )
+    free_mb = shutil.disk_usage(folder).free / 1e6
+    if free_mb < NEEDED_MB:
+        raise RoomError(
+            f"{folder}: {what} has {free_mb:.0f} MB free on its disk; expected at least "
+            f"{NEEDED_MB} MB"
+        )
+
+
+def _writable(path: Path) -> bool:
+    return os.access(path, os.W_OK)
+
+
+def _found(path: Path) -> str:
+    if not path.stat().st_mode & stat.S_IWUSR:
+        return f"its mode is {stat.filemode(path.stat().st_mode)}"
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return "its file system is mounted read-only"
+    return f"it belongs to user {path.stat().st_uid}, and this is user {os.geteuid()}"

@@ -1,0 +1,58 @@
+"""Send what a store did not take: `python -m mnist_lab.send` empties unsent/."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from mnist_lab.command import command
+
+if TYPE_CHECKING:
+    from mnist_lab.measured import Measured
+    from mnist_lab.tracking import Store
+
+
+@click.command(
+    epilog="Runs go to the store of MLFLOW_TRACKING_URI, where that is set, and otherwise each to "
+    "the store that it was written to. What was sent is removed from unsent/. Should this be "
+    "interrupted, run it again: nothing is on record twice."
+)
+@command
+def main() -> None:
+    """Send the runs in unsent/ of this folder, which a store did not take in time."""
+    from mnist_lab import unsent
+
+    waiting = [(folder, unsent.read(folder)) for folder in unsent.kept()]
+    if not waiting:
+        return
+
+    from mnist_lab.process import is_dead
+
+    stores: dict[str | None, Store] = {}
+    left = 0
+    for folder, measured in waiting:
+        if not measured.status and not is_dead(measured.tags.get("process", "")):
+            click.echo(f"left in {folder}: '{measured.name}' is still being trained")
+            left += 1
+            continue
+        run_id = _store(measured, stores).deliver(measured, folder)
+        unsent.forget(folder)
+        anew = "" if run_id == measured.run_id else f", made anew as {run_id}"
+        click.echo(f"sent '{measured.name}' ({measured.run_id}{anew}): {measured.summary()}")
+    click.echo(f"{len(waiting) - left} sent, {left} left")
+
+
+def _store(measured: Measured, stores: dict[str | None, Store]) -> Store:
+    """The store that a run goes to, opened once."""
+    from mnist_lab.tracking import open_store
+
+    uri = None if "MLFLOW_TRACKING_URI" in os.environ else measured.store
+    if uri not in stores:
+        stores[uri] = open_store(uri=uri)
+    return stores[uri]
+
+
+if __name__ == "__main__":
+    main()

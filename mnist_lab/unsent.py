@@ -1,0 +1,98 @@
+"""Runs that a store did not take, kept on disk: unsent/RUN_ID/ in the current folder.
+
+Each folder holds record.json, the run's files in files/ and its model in model/. Each file is
+whole or not there, and what record.json tells is there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from mnist_lab.config import UserError
+from mnist_lab.measured import PARENT_TAG, Measured, from_json
+
+FOLDER = Path("unsent")
+_RECORD = "record.json"
+
+
+def keep(measured: Measured, files: Path) -> Path:
+    """Keep what a run has measured so far, in place of what was kept of it before.
+
+    The record is what matters: where there is no room for the files or the model, it is kept
+    without them.
+
+    Args:
+        measured: the run.
+        files: a folder with its files/ and its model/, so far as it has them.
+
+    Returns:
+        The folder that it is kept in.
+
+    Raises:
+        OSError: there is no room for the record either, or no right to write it.
+    """
+    folder = FOLDER.absolute() / measured.run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if files.is_dir():
+            shutil.copytree(files, folder, dirs_exist_ok=True, copy_function=_copy)
+    except OSError:  # shutil's own error is one
+        shutil.rmtree(folder / "model", ignore_errors=True)
+    if not (folder / "model").is_dir():
+        measured = replace(measured, has_model=False)
+    _write(folder / _RECORD, measured.to_json().encode())
+    return folder
+
+
+def kept() -> list[Path]:
+    """The folders of the runs that are kept, parents before the runs under them, then by age."""
+    folders = [path.parent for path in FOLDER.glob(f"*/{_RECORD}")]
+    runs = {folder: read(folder) for folder in folders}
+    return sorted(folders, key=lambda f: (PARENT_TAG in runs[f].tags, runs[f].start_ms, f.name))
+
+
+def read(folder: Path) -> Measured:
+    """What is kept of a run.
+
+    Raises:
+        UserError: the record cannot be read; names the file.
+    """
+    path = folder / _RECORD
+    try:
+        return from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); expected the record of a run, as it was kept"
+        ) from None
+
+
+def forget(folder: Path) -> None:
+    """Remove a run that is kept; the record goes first, since a folder without one is none."""
+    (folder / _RECORD).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.is_dir() and not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
+
+
+def _copy(source: str, target: str) -> str:
+    content = Path(source).read_bytes()
+    if not os.path.exists(target) or Path(target).read_bytes() != content:
+        _write(Path(target), content)
+    return target
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing, so that not even a power cut leaves a part of one."""
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        with draft.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise

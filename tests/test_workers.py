@@ -1,0 +1,198 @@
+"""Training in other processes: of this machine, and of a cluster with its own servers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import mlflow
+import optuna
+import pytest
+
+import mnist_lab as lab
+from mnist_lab.provenance import cores
+from mnist_lab.tracking import open_store
+from tests.conftest import Command, served
+from tests.servers import INITDB, dask, postgresql
+from tests.survival import NAME, check, declare, study, trials, until
+
+EXPERIMENT = """
+title = "widths"
+question = "Is 16 better than 8?"
+claim = "Yes."
+baseline = "8"
+seeds = 2
+
+[config]
+epochs = 3
+
+[variants.8]
+hidden = 8
+
+[variants.16]
+hidden = 16
+"""
+
+
+def test_one_worker_does_the_same_trials_as_the_command_itself(
+    workspace: Path, small: lab.Dataset
+) -> None:
+    declare(workspace, small, trials=5, epochs=2)
+    url = f"sqlite:///{workspace}/studies/s.db"
+    found = []
+    for options in (("--workers=1",), ()):
+        with study(workspace, "--confirm=0", *options) as process:
+            _, err = process.communicate(timeout=200)
+        assert process.returncode == 0, err
+        assert err == ""
+        check(url, 5)
+        found.append([(t.params, t.intermediate_values, t.state) for t in trials(url)])
+        (workspace / "studies" / "s.db").unlink()
+        (workspace / "mlflow.db").unlink()
+    assert found[0] == found[1]
+
+
+def test_an_experiment_is_trained_by_workers_that_share_the_cores(
+    workspace: Path, small: lab.Dataset, lab_: Command
+) -> None:
+    declare(workspace, small, trials=1, epochs=1)
+    (workspace / "experiments").mkdir()
+    (workspace / "experiments" / "e.toml").write_text(EXPERIMENT)
+    arguments = ("experiment", "e", "--data", "digits.npz", "--workers", "2")
+    done = lab_(*arguments)
+    assert done.returncode == 0, done.stderr
+    table = lab.runs("e")
+    assert table["status"].tolist() == ["FINISHED"] * 4
+    assert set(zip(table["variant"], table["seed"], strict=True)) == {
+        (variant, seed) for variant in ("8", "16") for seed in (0, 1)
+    }
+    assert set(table["threads"]) == {max(1, cores() // 2)}
+    # Nothing is missing: nobody is started.
+    done = lab_(*arguments)
+    assert done.returncode == 0
+    assert len(lab.runs("e")) == 4
+
+
+def test_ctrl_c_ends_the_runs_of_all_workers_and_loses_nothing(
+    workspace: Path, small: lab.Dataset
+) -> None:
+    declare(workspace, small, trials=4, epochs=300)
+    url = f"sqlite:///{workspace}/studies/s.db"
+
+    def both_train() -> bool:
+        if not (workspace / "mlflow.db").exists():
+            return False
+        try:
+            table = lab.runs("s")
+        except lab.UserError:
+            return False
+        return int((table["loss"].notna() & (table["status"] == "RUNNING")).sum()) == 2
+
+    with study(workspace, "--workers=2", "--confirm=0") as process:
+        until(both_train, process)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers as well
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "go on with\n  python -m mnist_lab.study s --data digits.npz" in err
+    assert "--workers 2" in err
+    table = lab.runs("s")
+    assert (table["status"] == "RUNNING").sum() == 0
+    assert (table["status"] == "KILLED").sum() == 2
+    waiting = [t.params for t in trials(url) if t.state == optuna.trial.TrialState.WAITING]
+    stopped = [t.params for t in trials(url) if t.state == optuna.trial.TrialState.FAIL]
+    fixed = [
+        t.system_attrs["fixed_params"]
+        for t in trials(url)
+        if t.state == optuna.trial.TrialState.WAITING
+    ]
+    assert waiting == [{}, {}]
+    assert fixed == stopped
+
+
+@pytest.mark.skipif(
+    INITDB is None and "CI" not in os.environ, reason="needs PostgreSQL (Debian: postgresql)"
+)
+def test_a_study_runs_on_a_cluster_with_servers_of_its_own(
+    workspace: Path, small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declare(workspace, small, trials=6, epochs=2)
+    artifacts = ("--serve-artifacts", "--artifacts-destination", str(workspace / "artifacts"))
+    with postgresql() as databases:
+        store = ("server", "--backend-store-uri", f"{databases}/mlflow", *artifacts)
+        with served(workspace, *store) as port, dask(workspace, 2) as scheduler:
+            uri = f"http://127.0.0.1:{port}"
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+            url = f"{databases}/optuna"
+            options = ("--scheduler", scheduler, "--storage", url, "--confirm=1")
+            with study(workspace, *options, MLFLOW_TRACKING_URI=uri) as process:
+                out, err = process.communicate(timeout=300)
+            assert process.returncode == 0, err
+            assert err == ""
+            assert f"{uri}/#/experiments/" in out
+            assert "secret" not in out
+            check(url, 6)
+            table = lab.runs("s")
+            processes = {run.tags["process"] for run in open_store().runs("1")}
+            assert len(processes) == 3  # the command's own, for the study, and two workers'
+            confirmed = table[table["stage"] == "confirmation"]
+            assert confirmed["status"].tolist() == ["FINISHED"] * 2
+            assert set(table["threads"]) == {max(1, cores() // 2)}
+            best = table.sort_values("val_accuracy").iloc[-1]
+            model = mlflow.keras.load_model(best["model_uri"])
+            answers = model.predict(small.test_images, verbose=0).argmax(axis=1)
+            assert (answers == small.test_labels).mean() == best["test_accuracy"]
+        # Nothing was written into the folder but what the servers keep there.
+        assert not (workspace / "mlflow.db").exists()
+        assert not (workspace / "studies" / "s.db").exists()
+
+
+def test_tls_is_passed_through(workspace: Path, small: lab.Dataset) -> None:
+    declare(workspace, small, trials=1, epochs=1)
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=127.0.0.1"),
+        ],
+        cwd=workspace,
+        check=True,
+        capture_output=True,
+    )
+    files = ("--tls-ca-file", "cert.pem", "--tls-cert", "cert.pem", "--tls-key", "key.pem")
+    certificate, key = str(workspace / "cert.pem"), str(workspace / "key.pem")
+    variables = {
+        "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": certificate,
+        "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT": certificate,
+        "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY": key,
+    }
+    with dask(workspace, 1, *files, scheme="tls") as scheduler:
+        with study(workspace, "--scheduler", scheduler, "--confirm=0") as process:
+            _, err = process.communicate(timeout=100)
+        assert process.returncode == 2  # without the keys nobody is let in
+        assert "does not answer" in err
+        with study(workspace, "--scheduler", scheduler, "--confirm=0", **variables) as process:
+            _, err = process.communicate(timeout=200)
+        assert process.returncode == 0, err
+    check(f"sqlite:///{workspace}/studies/s.db", 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--scheduler", "tcp://127.0.0.1:9"), "tcp://127.0.0.1:9 does not answer"),
+        (("--scheduler", "nonsense"), "nonsense"),
+        (("--scheduler", "tcp://10.0.0.1:8786"), "cannot write to sqlite:///"),
+        (("--workers", "2", "--scheduler", "tcp://127.0.0.1:9"), "one or the other"),
+        (("--workers", "0"), "0 is not in the range"),
+    ],
+)
+def test_workers_that_cannot_be_had_are_told(
+    lab_: Command, workspace: Path, small: lab.Dataset, options: tuple[str, ...], said: str
+) -> None:
+    declare(workspace, small, trials=1, epochs=1)
+    done = lab_("study", "s", "--data", "digits.npz", *options)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert NAME not in done.stdout
