@@ -20,9 +20,9 @@ from benchmarks.processes import last_line
 ROUNDS = 5
 EPOCHS = 5
 CURVES = {
-    "hidden": {size: Net((size,), 128) for size in (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)},
-    "batch_size": {size: Net((512,), size) for size in (16, 32, 64, 128, 256, 512, 1024, 4096)},
-    "depth": {depth: Net((512,) * depth, 128) for depth in (1, 2, 3, 4, 6, 8)},
+    "hidden": {size: Net((size,), 128) for size in (16, 64, 256, 512, 1024, 2048, 4096)},
+    "batch_size": {size: Net((512,), size) for size in (16, 64, 128, 256, 1024, 4096)},
+    "depth": {depth: Net((512,) * depth, 128) for depth in (1, 2, 4, 8)},
 }
 
 

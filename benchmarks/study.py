@@ -119,7 +119,7 @@ def points(way: str, seed: int) -> pd.DataFrame:
         if trial.datetime_complete is not None
     ]
     end = {"trial": None, "state": "END", "seconds": total, "val_accuracy": None}
-    return pd.DataFrame([*rows, end]).assign(way=way, seed=seed)
+    return pd.DataFrame([*rows, end]).astype({"trial": "Int64"}).assign(way=way, seed=seed)
 
 
 def measures(study: pd.DataFrame) -> dict[str, float]:
