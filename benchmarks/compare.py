@@ -47,6 +47,25 @@ def compare(
         unit: of the measure.
         more: versions to be named besides our own.
     """
+    compare_all({name: (list(cases), against)}, cases, repeats, unit, more)
+
+
+def compare_all(
+    tables: Mapping[str, tuple[Sequence[str], str]],
+    cases: Mapping[str, Sequence[str]],
+    repeats: int = 5,
+    unit: str = "s",
+    more: str = "",
+) -> None:
+    """As `compare`, for several tables of cases that are measured side by side.
+
+    Args:
+        tables: by the name in results/: the cases of a table, and which of them is compared with.
+        cases: as for `compare`.
+        repeats: likewise.
+        unit: likewise.
+        more: likewise.
+    """
     values: dict[str, list[float]] = {case: [] for case in cases}
     for round_number in range(repeats + 1):
         for case, command in cases.items():
@@ -54,13 +73,14 @@ def compare(
             if round_number > 0:
                 values[case].append(value)
         print(f"round {round_number} of {repeats} done", file=sys.stderr)
-    rows = [
-        {"case": case}
-        | spread(values[case], unit)
-        | ratios(values[case], values[against], f"ratio to {against}")
-        for case in cases
-    ]
-    write(name, rows, more)
+    for name, (shown, against) in tables.items():
+        rows = [
+            {"case": case}
+            | spread(values[case], unit)
+            | ratios(values[case], values[against], f"ratio to {against}")
+            for case in shown
+        ]
+        write(name, rows, more)
 
 
 def spread(values: Sequence[float], unit: str) -> dict[str, object]:
