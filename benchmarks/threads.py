@@ -15,9 +15,7 @@ from benchmarks.nets import Net
 from benchmarks.processes import last_line
 
 ROUNDS = 5
-NETS = [
-    Net((hidden,), batch) for hidden in (16, 64, 256, 1024) for batch in (32, 128)
-]
+NETS = [Net((hidden,), batch) for hidden in (16, 64, 256, 1024) for batch in (32, 128)]
 
 
 def seconds(net: Net) -> tuple[float, float]:
