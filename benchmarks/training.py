@@ -7,8 +7,8 @@ import sys
 
 from benchmarks.compare import case, compare_all
 
-TRAINING = ("train", "fit", "fit, steps_per_execution=32", "fit, jit_compile=True")
-TRACKED = ("tracked run", "fit under autolog", "fit with MlflowCallback and log_model")
+TRAINING = ["train", "fit", "fit, steps_per_execution=32", "fit, jit_compile=True"]
+TRACKED = ["tracked run", "fit under autolog", "fit with MlflowCallback and log_model"]
 
 if __name__ == "__main__":
     net = sys.argv[1] if len(sys.argv) > 1 else "baseline"
@@ -16,6 +16,6 @@ if __name__ == "__main__":
     tables = {table: (TRAINING, "fit")}
     cases = TRAINING
     if net == "baseline":
-        tables["tracking"] = ((*TRACKED, "train", "fit"), "fit under autolog")
-        cases = (*TRAINING, *TRACKED)
+        tables["tracking"] = ([*TRACKED, "train", "fit"], "fit under autolog")
+        cases = [*TRAINING, *TRACKED]
     compare_all(tables, {name: case(name, net) for name in cases})
