@@ -87,6 +87,7 @@ def served() -> Iterator[str]:
     with Path("server.log").open("w") as log:
         process = subprocess.Popen(
             [str(Path(sys.executable).parent / "mlflow"), *arguments],
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             stdout=log,
             stderr=subprocess.STDOUT,
         )
