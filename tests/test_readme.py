@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks import answers, calibration
+from benchmarks import answers, calibration, found, speed
 from benchmarks.agreement import PATH, summary
 from benchmarks.compare import RESULTS
+from mnist_lab.declaration import read
+from mnist_lab.space import StudyDeclaration
 from mnist_lab.verdict import readable_verdict
 from tests.conftest import ROOT, Command
 
@@ -92,10 +94,15 @@ def test_the_agreement_shown_is_the_one_measured() -> None:
 
 
 def test_the_speed_shown_is_the_one_measured() -> None:
-    for name in ("training", "tracking"):
-        for _, row in pd.read_csv(RESULTS / f"{name}.csv", comment="#").iterrows():
-            if row["case"] != "train" or name == "training":
-                assert f"{row['median_s']:.1f} s" in README, (name, row["case"])
+    for table in (speed.training(), speed.tracking(), speed.peers()):
+        assert table in README
+
+
+def test_the_studies_shown_are_those_recorded() -> None:
+    assert found.summary() in README
+    for name in found.names():
+        declared = read(found.STUDIES / f"{name}.toml", StudyDeclaration)
+        assert found.recorded(name)["trial"].nunique() == declared.trials, name
 
 
 def test_the_cost_of_variants_shown_is_the_one_measured() -> None:
