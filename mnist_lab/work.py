@@ -6,8 +6,6 @@ a worker can be killed at any moment, and then nobody is left to tell.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -107,13 +105,3 @@ class Alone:
     def stop(self) -> None:
         """Drop what was not begun in earnest."""
         self._begun.clear()
-
-
-@contextmanager
-def stopped_on_error(team: Team) -> Iterator[None]:
-    """Call off a team's work if the block is left by an error or an interrupt."""
-    try:
-        yield
-    except BaseException:
-        team.stop()
-        raise
