@@ -143,7 +143,8 @@ def local_cluster(workers: int, place: Place) -> Iterator[Cluster]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            # Its own default is port 8787, which is taken when another command has workers too.
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
             silence_logs=logging.CRITICAL,
         ) as processes,
         distributed.Client(processes, set_as_default=False) as client,
