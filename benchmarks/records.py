@@ -37,7 +37,7 @@ REPEATS = 5
 
 def record(store: Store, experiment: str, training: Training, data: lab.Dataset) -> float:
     """Record a run that was trained before, as `recording` does: the seconds that it took."""
-    answers = training.answers(data.test)
+    *_, answers = training.examination()
     model = training.model()
     began = time.perf_counter()
     with store.run(experiment, "run", tags={"kind": "training", "variant": "v"}) as run:

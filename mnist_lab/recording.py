@@ -46,13 +46,12 @@ def record(
                 return
             if stop(epoch):
                 break
-        test_loss, test_accuracy = training.test()
+        test_loss, test_accuracy, answers = training.examination()
         # The last update is seen by no training loss: where nothing is held out, here is where
         # it shows that it broke the weights.
         if config.validation_size == 0 and not math.isfinite(test_loss):
             run.fail(f"test_loss {test_loss} after epoch {run.epochs_done}")
             return
-        answers = training.answers(data.test)
         run.log_result(test_loss, test_accuracy, training.model(), answers)
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         if training is None:

@@ -116,14 +116,15 @@ class Training:
 
         The whole split counts, the last short batch included. NaN for an empty split.
         """
-        if len(split) == 0:
-            return float("nan"), float("nan")
-        loss, answers = self._program.evaluate(self._state, split)
-        return loss, float(np.mean(answers == split.labels))
+        loss, accuracy, _ = self._examine(split)
+        return loss, accuracy
 
-    def answers(self, split: Split) -> np.ndarray:
-        """The digit that the present weights see in each image of a split: (n,) uint8."""
-        return self._program.evaluate(self._state, split)[1]
+    def _examine(self, split: Split) -> tuple[float, float, np.ndarray]:
+        """As `evaluate`, and the digit seen in each image: (n,) uint8."""
+        if len(split) == 0:
+            return float("nan"), float("nan"), np.empty(0, np.uint8)
+        loss, answers = self._program.evaluate(self._state, split)
+        return loss, float(np.mean(answers == split.labels)), answers
 
     @property
     def parameters(self) -> int:
@@ -133,6 +134,10 @@ class Training:
     def test(self) -> tuple[float, float]:
         """Loss and accuracy on all test images. For the record, never for a choice."""
         return self.evaluate(self._test)
+
+    def examination(self) -> tuple[float, float, np.ndarray]:
+        """As `test`, and the digit seen in each test image, (n,) uint8, in one pass."""
+        return self._examine(self._test)
 
     def model(self) -> keras.Model:
         """The model with the present weights, averaged where `ema_decay` says so.
