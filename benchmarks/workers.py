@@ -19,6 +19,7 @@ import pandas as pd
 
 import mnist_lab as lab
 from benchmarks.compare import ROOT, write
+from mnist_lab.tracking import open_store
 
 REPEATS = 3
 TRIALS = 14
@@ -58,8 +59,9 @@ def measure(net: str, options: tuple[str, ...]) -> tuple[float, float]:
             capture_output=True,
         )
         seconds = time.perf_counter() - began
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{path / 'mlflow.db'}"
-        return _rate(lab.runs("s"), int(options[0].partition("=")[2]) if options else 1), seconds
+        store = open_store(create=False, uri=f"sqlite:///{path / 'mlflow.db'}")
+        workers = int(options[0].partition("=")[2]) if options else 1
+        return _rate(lab.runs("s", store), workers), seconds
 
 
 def _rate(runs: pd.DataFrame, workers: int) -> float:
