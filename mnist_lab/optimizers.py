@@ -82,6 +82,9 @@ def build_optimizer(config: RunConfig, network: keras.Model) -> keras.optimizers
             optimizer.adam_weight_decay = optimizer.weight_decay
         optimizer.exclude_from_weight_decay([v for v in variables if v.name != "kernel"])
     optimizer.build(variables)
+    # Keras adds gradients up over replicas, of which there is one. TensorFlow keeps the gradient of
+    # that sum for good, and with it the graph of each epoch that was ever compiled.
+    optimizer._all_reduce_sum_gradients = list
     return optimizer
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import math
 import subprocess
 import sys
@@ -232,6 +233,20 @@ for count in range(1, 201):
     if count in (40, 200):
         print(resident())
 """
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "muon"])
+def test_a_program_that_is_let_go_of_leaves_no_graph_behind(
+    small: lab.Dataset, optimizer: str
+) -> None:
+    def graphs_after(hidden: int) -> int:
+        config = lab.RunConfig(hidden=(hidden,), epochs=1, optimizer=optimizer)
+        list(lab.train(config, small))
+        _program.cache_clear()
+        gc.collect()
+        return sum(type(known).__name__ == "FuncGraph" for known in gc.get_objects())
+
+    assert graphs_after(8) == graphs_after(9)
 
 
 def test_200_trainings_in_one_process_hold_memory_flat() -> None:
