@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from click.testing import CliRunner
 
 from mnist_lab.__main__ import main
 from mnist_lab.data import Dataset, load_mnist
+from mnist_lab.tracking import open_store
 
 ROOT = Path(__file__).parent.parent
 Command = Callable[..., "Done"]
@@ -49,12 +51,27 @@ def interruptible() -> None:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder as the current one, with MLflow's default store."""
+def bare_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as the current one, with MLflow's default store, where nothing was ever run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "studies").mkdir()
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store as `open_store` makes it, which takes MLflow a second or two."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    open_store(uri=f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def workspace(bare_workspace: Path, empty_store: Path) -> Path:
+    """A folder as the current one, with MLflow's default store, which has no runs yet."""
+    shutil.copy(empty_store, bare_workspace / "mlflow.db")
+    return bare_workspace
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -67,14 +84,19 @@ def environment(**more: str) -> dict[str, str]:
 
 @contextmanager
 def served(folder: Path, *arguments: str) -> Iterator[int]:
-    """`mlflow ARGUMENTS --port PORT` in a folder, on a free port of this machine alone."""
+    """`mlflow ARGUMENTS --port PORT` in a folder, on a free port of this machine alone.
+
+    Without the seven processes that wait for jobs, which only MLflow's pages for GenAI give them.
+    """
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     log = (folder / "server.log").open("w")
     process = subprocess.Popen(
         [str(Path(sys.executable).parent / "mlflow"), *arguments, "--port", str(port)],
         cwd=folder,
-        env=environment(MLFLOW_DISABLE_TELEMETRY="true"),
+        env=environment(
+            MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"
+        ),
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
@@ -93,11 +115,6 @@ def served(folder: Path, *arguments: str) -> Iterator[int]:
             os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
         log.close()
-
-
-def mlflow_ui(folder: Path) -> AbstractContextManager[int]:
-    """`mlflow ui` in a folder."""
-    return served(folder, "ui")
 
 
 @dataclass

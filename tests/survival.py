@@ -73,7 +73,7 @@ def until(holds: Callable[[], bool], process: subprocess.Popen[str], seconds: fl
     while not holds():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.2)  # looking takes time from what is looked at
 
 
 def trials(url: str) -> list[FrozenTrial]:

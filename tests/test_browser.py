@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 import mnist_lab as lab
-from tests.conftest import ROOT, environment, mlflow_ui
+from tests.conftest import ROOT, environment, served
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -52,7 +52,8 @@ def browser(folder: Path) -> Iterator[webdriver.Chrome]:
     not (CHROMIUM and DRIVER) and "CI" not in os.environ,
     reason="needs chromium and chromedriver (Debian: chromium, chromium-driver)",
 )
-def test_mlflows_page_shows_the_table_of_a_study(workspace: Path) -> None:
+def test_mlflows_page_shows_the_table_of_a_study(bare_workspace: Path) -> None:
+    workspace = bare_workspace  # the command makes the store
     shutil.copy(ROOT / "studies" / "baseline.toml", workspace / "studies")
     options = ["--trials=2", "--epochs=1", "--confirm=0"]
     command = [sys.executable, "-m", "mnist_lab.study", "baseline", *options]
@@ -63,7 +64,7 @@ def test_mlflows_page_shows_the_table_of_a_study(workspace: Path) -> None:
     assert printed is not None
     table = lab.runs("baseline")
     assert (table["val_accuracy"] > 0.9).any()
-    with mlflow_ui(workspace) as port, browser(workspace) as driver:
+    with served(workspace, "ui") as port, browser(workspace) as driver:
         driver.get(f"http://127.0.0.1:{port}{printed[1]}")
 
         def text() -> str:

@@ -482,6 +482,7 @@ def runs_so_far() -> list[str]:
 def test_power_is_told_from_the_recorded_spread(
     run: Command, experiments: Path, workspace: Path
 ) -> None:
+    (workspace / "mlflow.db").unlink()
     nothing = run("width", "--power", "100")
     assert nothing.returncode == 2
     assert "python -m mnist_lab.experiment seeds --output experiments/results/seeds.csv" in (

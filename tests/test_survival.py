@@ -20,6 +20,12 @@ from tests.conftest import Command
 from tests.survival import check, declare, study, trials, until
 
 
+@pytest.fixture
+def workspace(bare_workspace: Path) -> Path:
+    """Without a store: the processes of these tests make it."""
+    return bare_workspace
+
+
 def running(workspace: Path) -> list[tuple[str, str]]:
     """The trials that are being trained, with the process at work on each."""
     if not (workspace / "mlflow.db").exists():

@@ -25,7 +25,7 @@ from mnist_lab.progress import Progress
 from mnist_lab.recording import record as record_training
 from mnist_lab.tables import EPOCH_METRICS, FIELD_COLUMNS
 from mnist_lab.tracking import Store, open_store
-from tests.conftest import mlflow_ui
+from tests.conftest import served
 
 
 def record(store: Store, data: lab.Dataset, seed: int = 0, **fields: object) -> str:
@@ -43,11 +43,10 @@ def store(workspace: Path) -> Store:
     return open_store()
 
 
-def test_the_store_is_mlflows_default(store: Store, small: lab.Dataset, workspace: Path) -> None:
-    run_id = record(store, small)
-    assert (workspace / "mlflow.db").is_file()
-    assert mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}").get_run(run_id)
-    assert list((workspace / "mlruns").rglob("model.keras"))
+def test_the_store_is_mlflows_default(bare_workspace: Path, small: lab.Dataset) -> None:
+    run_id = record(open_store(), small)
+    assert mlflow.MlflowClient(f"sqlite:///{bare_workspace / 'mlflow.db'}").get_run(run_id)
+    assert list((bare_workspace / "mlruns").rglob("model.keras"))
 
 
 def test_a_run_records_everything(store: Store, mnist: lab.Dataset, workspace: Path) -> None:
@@ -139,7 +138,8 @@ def test_a_server_records_the_same(
     workspace: Path, small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (workspace / "server").mkdir()
-    with mlflow_ui(workspace / "server") as port:
+    (workspace / "mlflow.db").unlink()
+    with served(workspace / "server", "ui", "--workers", "1") as port:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
         store = open_store()
         run_id = record(store, small, validation_size=100)

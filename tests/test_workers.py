@@ -36,6 +36,12 @@ hidden = 16
 """
 
 
+@pytest.fixture
+def workspace(bare_workspace: Path) -> Path:
+    """Without a store: the processes of these tests make it."""
+    return bare_workspace
+
+
 def test_one_worker_does_the_same_trials_as_the_command_itself(
     workspace: Path, small: lab.Dataset
 ) -> None:
