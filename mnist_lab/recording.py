@@ -36,6 +36,7 @@ def record(
     try:
         check_memory(config)
         training = train(config, data, seed=seed)
+        training.trace()  # what `log_start` begins in the background needs Python as well
         run.log_start(config, seed, threads(), data, training.parameters)
         watcher.begin(config.epochs)
         for epoch in training:

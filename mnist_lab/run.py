@@ -78,7 +78,6 @@ class Run:
 
         A network that could not be built has no number of parameters.
         """
-        logged_model.prepare()
         self.parameters = parameters or 0
         git = provenance.git_state()
         params = {**config.params(), "seed": str(seed)}
@@ -111,6 +110,7 @@ class Run:
         self.log_text("config.toml", config.to_toml())
         if git.diff:
             self.log_text("git_diff.patch", git.diff)
+        logged_model.prepare()
 
     @held()
     def log_epoch(self, epoch: Epoch) -> None:

@@ -82,6 +82,7 @@ class Training:
         self._training, self._validation = data.split(config.validation_size)
         self._test = data.test
         self._epochs_done = 0
+        self._upcoming: Plan | None = None
         release_variables()  # of trainings before this one
         self._network = build_network(config, seed)
         set_statistics(self._network, config, self._training)
@@ -98,7 +99,7 @@ class Training:
         if self._epochs_done == self.config.epochs:
             raise StopIteration
         began = time.perf_counter()
-        plan = _plan(self.config, self.seed, self._epochs_done, len(self._training))
+        plan, self._upcoming = self._next_plan(), None
         self._state, loss, accuracy = self._program.train_epoch(
             self._state, self._images, self._labels, plan
         )
@@ -106,6 +107,18 @@ class Training:
         self._epochs_done += 1
         val_loss, val_accuracy = self.evaluate(self._validation)
         return Epoch(self._epochs_done, loss, accuracy, val_loss, val_accuracy, seconds)
+
+    def trace(self) -> None:
+        """Do Python's part of the compilation now, with which the first epoch would begin.
+
+        What is left of it runs outside Python, which is free for other work meanwhile.
+        """
+        self._program.trace(self._state, self._images, self._labels, self._next_plan())
+
+    def _next_plan(self) -> Plan:
+        if self._upcoming is None:
+            self._upcoming = _plan(self.config, self.seed, self._epochs_done, len(self._training))
+        return self._upcoming
 
     @property
     def _program(self) -> _Program:
@@ -274,6 +287,11 @@ class _Program:
             self._train_rest, autograph=False, jit_compile=_distorts(structure)
         )
         self._measure = tf.function(self._evaluate_batch, autograph=False, reduce_retracing=True)
+
+    def trace(self, state: State, images: tf.Tensor, labels: tf.Tensor, plan: Plan) -> None:
+        """Trace what `train_epoch` compiles; nothing, if that is done already."""
+        with self._lock:
+            self._epoch.get_concrete_function(state, images, labels, plan)
 
     def train_epoch(
         self, state: State, images: tf.Tensor, labels: tf.Tensor, plan: Plan

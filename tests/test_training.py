@@ -134,6 +134,19 @@ def test_the_same_seed_gives_the_same_bits(mnist: lab.Dataset) -> None:
     assert epochs[0].val_accuracy > 0.94
 
 
+def test_tracing_beforehand_is_the_first_epochs_tracing(small: lab.Dataset) -> None:
+    chosen = config(shift=1.0, hidden=(12,))
+    traced = lab.train(chosen, small, seed=1)
+    traced.trace()
+    epochs = traced._program._epoch
+    assert epochs.experimental_get_tracing_count() == 1
+    list(traced)
+    assert epochs.experimental_get_tracing_count() == 1
+    plain = lab.train(chosen, small, seed=1)
+    list(plain)
+    assert all((a == b).all() for a, b in zip(traced.weights(), plain.weights(), strict=True))
+
+
 def test_trainings_in_turn_do_not_disturb_each_other(small: lab.Dataset) -> None:
     chosen = config(dropout=0.3, normalization="batch")
     alone = lab.train(chosen, small, seed=1)
