@@ -99,7 +99,7 @@ def counts(trial: FrozenTrial) -> bool:
     return tried >= RETRIES and "called_off" not in trial.user_attrs
 
 
-def close_dead_runs(
+def close_runs_of_dead_trials(
     study: optuna.Study, study_name: str, store: Store, experiment_id: str, ended: Iterable[str]
 ) -> None:
     """End the runs that nobody is at work on: by what the study knows of their trial.

@@ -23,7 +23,7 @@ from mnist_lab.progress import Progress
 from mnist_lab.recovery import (
     PROCESS,
     call_off,
-    close_dead_runs,
+    close_runs_of_dead_trials,
     counts,
     fail_and_retry,
     fail_dead_trials,
@@ -248,7 +248,9 @@ class _Search:
 
     def _recover(self, ended: tuple[str, ...]) -> None:
         fail_dead_trials(self._study, self._storage)
-        close_dead_runs(self._study, self._study_name, self._store, self._experiment_id, ended)
+        close_runs_of_dead_trials(
+            self._study, self._study_name, self._store, self._experiment_id, ended
+        )
 
     def _configuration(self, trial: optuna.Trial) -> RunConfig:
         if self._space is not None:

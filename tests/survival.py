@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -18,6 +17,7 @@ import mnist_lab as lab
 from mnist_lab.recovery import counts
 from mnist_lab.tracking import open_store
 from tests.conftest import environment
+from tests.samples import write_digits
 
 STUDY = """
 trials = {trials}
@@ -38,13 +38,7 @@ NAME = "s data=digits"
 def declare(workspace: Path, small: lab.Dataset, trials: int, epochs: int) -> None:
     """studies/s.toml, and digits.npz: a part of the real digits."""
     (workspace / "studies" / "s.toml").write_text(STUDY.format(trials=trials, epochs=epochs))
-    np.savez(
-        workspace / "digits.npz",
-        x_train=small.train_images,
-        y_train=small.train_labels,
-        x_test=small.test_images,
-        y_test=small.test_labels,
-    )
+    write_digits(workspace / "digits.npz", small)
 
 
 @contextmanager

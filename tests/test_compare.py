@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import matplotlib.image
-import numpy as np
 import pandas as pd
 import pytest
 
 import mnist_lab as lab
 from tests.conftest import ROOT, Command, environment
+from tests.samples import write_digits
 
 BIAS = """
 title = "Two widths"
@@ -47,13 +47,7 @@ def recorded(lab_: Command, workspace: Path, small: lab.Dataset) -> Path:
     """A folder where the experiment `widths` has been run on a part of the digits."""
     (workspace / "experiments").mkdir()
     (workspace / "experiments" / "widths.toml").write_text(BIAS)
-    np.savez(
-        workspace / "digits.npz",
-        x_train=small.train_images,
-        y_train=small.train_labels,
-        x_test=small.test_images,
-        y_test=small.test_labels,
-    )
+    write_digits(workspace / "digits.npz", small)
     done = lab_("experiment", "widths", "--data", "digits.npz")
     assert done.returncode == 0, done.stderr
     return workspace

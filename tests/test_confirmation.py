@@ -18,6 +18,7 @@ from mnist_lab.confirmation import confirmation_seeds
 from mnist_lab.registry import Winner, register
 from mnist_lab.tracking import open_store
 from tests.conftest import Command, Done, served
+from tests.samples import write_digits
 
 TINY = """
 trials = 2
@@ -47,21 +48,11 @@ learning_rate = { type = "categorical", choices = [1e-7, 1e-2] }
 """
 
 
-def write(path: Path, data: lab.Dataset, train_labels: np.ndarray | None = None) -> None:
-    np.savez(
-        path,
-        x_train=data.train_images,
-        y_train=data.train_labels if train_labels is None else train_labels,
-        x_test=data.test_images,
-        y_test=data.test_labels,
-    )
-
-
 @pytest.fixture
 def run(lab_: Command, workspace: Path, small: lab.Dataset) -> Command:
     """Run the study studies/tiny.toml on a part of the digits."""
     (workspace / "studies" / "tiny.toml").write_text(TINY)
-    write(workspace / "digits.npz", small)
+    write_digits(workspace / "digits.npz", small)
 
     def command(*arguments: str) -> Done:
         return lab_("study", "tiny", "--data", "digits.npz", *arguments)
@@ -193,7 +184,7 @@ def test_test_accuracy_chooses_nothing(lab_: Command, workspace: Path, small: la
     """
     labels = small.train_labels.copy()
     labels[-400:] = (labels[-400:] + 1) % 10
-    write(workspace / "planted.npz", small, labels)
+    write_digits(workspace / "planted.npz", small, labels)
     (workspace / "studies" / "tiny.toml").write_text(PLANTED)
     done = lab_("study", "tiny", "--data", "planted.npz", "--confirm", "2")
     assert done.returncode == 0, done.stderr

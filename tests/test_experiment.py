@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import mlflow
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -17,6 +16,7 @@ from mnist_lab.declaration import read
 from mnist_lab.question import ExperimentDeclaration
 from mnist_lab.standing import Standing
 from tests.conftest import ROOT, Command, Done, environment
+from tests.samples import write_digits
 
 WIDTH = """
 title = "Width of one hidden layer"
@@ -83,16 +83,6 @@ def experiments(workspace: Path, small: lab.Dataset) -> Path:
     (folder / "width.toml").write_text(WIDTH)
     write_digits(workspace / "digits.npz", small, test_images=500)
     return folder
-
-
-def write_digits(path: Path, data: lab.Dataset, test_images: int) -> None:
-    np.savez(
-        path,
-        x_train=data.train_images,
-        y_train=data.train_labels,
-        x_test=data.test_images[:test_images],
-        y_test=data.test_labels[:test_images],
-    )
 
 
 @pytest.fixture

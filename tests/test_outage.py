@@ -29,6 +29,7 @@ from mnist_lab.recording import record as record_training
 from mnist_lab.tables import EPOCH_METRICS
 from mnist_lab.tracking import Store, open_store
 from tests.conftest import Command, environment
+from tests.samples import write_digits
 
 GAP_SECONDS = float(os.environ.get("TEST_OUTAGE_SECONDS", "4"))
 EPOCHS = 3
@@ -312,13 +313,7 @@ def test_a_record_that_cannot_be_read_is_named(workspace: Path, lab_: Command) -
 def test_a_command_whose_server_is_gone_ends_with_one_message(
     server: Server, small: lab.Dataset, lab_: Command, tmp_path: Path
 ) -> None:
-    np.savez(
-        tmp_path / "small.npz",
-        x_train=small.train_images,
-        y_train=small.train_labels,
-        x_test=small.test_images,
-        y_test=small.test_labels,
-    )
+    write_digits(tmp_path / "small.npz", small)
     (tmp_path / "two.toml").write_text(
         'title = "t"\nquestion = "q"\nclaim = "c"\nbaseline = "a"\nseeds = [0, 1]\n'
         "[config]\nhidden = [8]\nepochs = 2\n[variants.a]\n[variants.b]\nlearning_rate = 0.01\n"

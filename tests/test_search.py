@@ -6,7 +6,6 @@ import io
 from pathlib import Path
 
 import mlflow
-import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -14,6 +13,7 @@ import pytest
 import mnist_lab as lab
 from mnist_lab.study_figures import front
 from tests.conftest import Command, Done
+from tests.samples import write_digits
 
 CONFIG = """
 [config]
@@ -31,13 +31,7 @@ momentum = { type = "float", low = 0.0, high = 0.9 }
 @pytest.fixture
 def run(lab_: Command, workspace: Path, small: lab.Dataset) -> Command:
     """Run a study of a given text on 300 digits."""
-    np.savez(
-        workspace / "few.npz",
-        x_train=small.train_images[:300],
-        y_train=small.train_labels[:300],
-        x_test=small.test_images[:100],
-        y_test=small.test_labels[:100],
-    )
+    write_digits(workspace / "few.npz", small, train_images=300, test_images=100)
 
     def command(text: str, *arguments: str) -> Done:
         (workspace / "studies" / "s.toml").write_text(text)

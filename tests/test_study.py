@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 import mlflow
-import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -25,6 +24,7 @@ import mnist_lab as lab
 from mnist_lab.declaration import read
 from mnist_lab.space import StudyDeclaration
 from tests.conftest import ROOT, Command, environment
+from tests.samples import write_digits
 
 SMALL = """
 title = "a small search"
@@ -64,13 +64,7 @@ def study(workspace: Path, small: lab.Dataset) -> Path:
     """studies/small.toml, with digits.npz beside the folder: a part of the real digits."""
     path = workspace / "studies" / "small.toml"
     path.write_text(SMALL)
-    np.savez(
-        workspace / "digits.npz",
-        x_train=small.train_images,
-        y_train=small.train_labels,
-        x_test=small.test_images,
-        y_test=small.test_labels,
-    )
+    write_digits(workspace / "digits.npz", small)
     return path
 
 
