@@ -248,11 +248,14 @@ def _work(task: Task, place: Place, slots: dict[str, int]) -> None:
 
 @lru_cache(maxsize=1)
 def _share_cores(slots: int) -> None:
-    """Let TensorFlow use this worker's share of the cores, once, before it computes."""
+    """Let TensorFlow use this worker's share of the cores, once, before it computes.
+
+    What a user has set is obeyed.
+    """
     from mnist_lab.backend import tf
 
     threads = max(1, provenance.cores() // slots)
-    if threads == provenance.cores():
+    if threads == provenance.cores() or "TF_NUM_INTRAOP_THREADS" in os.environ:
         return
     with contextlib.suppress(RuntimeError):  # it has computed already, for another call
         tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -185,8 +186,10 @@ def train(config: RunConfig, data: Dataset, *, seed: int = 0) -> Training:
 
 def threads() -> int:
     """How many threads TensorFlow computes one operation with in this process."""
-    # 0 stands for TensorFlow's default, one for each core the process may use.
-    return tf.config.threading.get_intra_op_parallelism_threads() or cores()
+    # 0 stands for TensorFlow's default: its variable, or one for each core the process may use.
+    asked = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    default = int(asked) if asked.isdecimal() else 0
+    return tf.config.threading.get_intra_op_parallelism_threads() or default or cores()
 
 
 def _flat(images: np.ndarray) -> np.ndarray:

@@ -18,6 +18,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+# Processes that test side by side share the cores. Before TensorFlow computes for the first time.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 from mnist_lab.__main__ import main
 from mnist_lab.data import Dataset, load_mnist
 from mnist_lab.tracking import open_store

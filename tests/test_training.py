@@ -14,7 +14,8 @@ from mnist_lab.config import ConfigError
 from mnist_lab.models import build_network
 from mnist_lab.optimizers import build_optimizer
 from mnist_lab.preprocessing import set_statistics
-from mnist_lab.training import _permutation, _plan, _program, _structure
+from mnist_lab.provenance import cores
+from mnist_lab.training import _permutation, _plan, _program, _structure, threads
 from tests.conftest import ROOT, environment
 
 
@@ -122,16 +123,37 @@ def test_training_is_keras_fit(small: lab.Dataset, fields: dict[str, object]) ->
         np.testing.assert_allclose(ours, theirs, rtol=0.02, atol=3e-3)
 
 
-def test_the_same_seed_gives_the_same_bits(mnist: lab.Dataset) -> None:
-    chosen = lab.RunConfig(epochs=1, dropout=0.2, validation_size=10_000)
-    runs = [lab.train(chosen, mnist, seed=seed) for seed in (5, 5, 6)]
-    epochs = [next(run) for run in runs]
-    one, same, other = (run.weights() for run in runs)
-    assert all((a == b).all() for a, b in zip(one, same, strict=True))
-    assert (one[0] != other[0]).any()
-    assert epochs[0].loss == epochs[1].loss
-    assert epochs[0].val_accuracy == epochs[1].val_accuracy
-    assert epochs[0].val_accuracy > 0.94
+_BITS = """
+import mnist_lab as lab
+from mnist_lab.provenance import cores
+from mnist_lab.training import threads
+assert threads() == cores()
+chosen = lab.RunConfig(epochs=1, dropout=0.2, validation_size=10_000)
+runs = [lab.train(chosen, lab.load_mnist(), seed=seed) for seed in (5, 5, 6)]
+epochs = [next(run) for run in runs]
+one, same, other = (run.weights() for run in runs)
+assert all((a == b).all() for a, b in zip(one, same, strict=True))
+assert (one[0] != other[0]).any()
+assert epochs[0].loss == epochs[1].loss
+assert epochs[0].val_accuracy == epochs[1].val_accuracy
+assert epochs[0].val_accuracy > 0.94
+"""
+
+
+def test_the_same_seed_gives_the_same_bits_on_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    command = [sys.executable, "-c", _BITS]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_threads_are_those_that_tensorflow_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "3")
+    assert threads() == 3
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
+    assert threads() == cores()
 
 
 def test_tracing_beforehand_is_the_first_epochs_tracing(small: lab.Dataset) -> None:

@@ -37,8 +37,9 @@ hidden = 16
 
 
 @pytest.fixture
-def workspace(bare_workspace: Path) -> Path:
-    """Without a store: the processes of these tests make it."""
+def workspace(bare_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Without a store: the processes of these tests make it. Their threads are the lab's choice."""
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
     return bare_workspace
 
 
