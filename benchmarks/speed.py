@@ -1,10 +1,66 @@
-"""The README's tables of speed, from the committed results: `python -m benchmarks.speed`."""
+"""The README's tables of speed, from the committed results: `python -m benchmarks.speed`.
+
+Writes docs/speed.md with all the others as well.
+"""
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import pandas as pd
 
-from benchmarks.compare import RESULTS
+from benchmarks.compare import RESULTS, ROOT
+
+PAGE = ROOT / "docs" / "speed.md"
+_TEXT = Path(__file__).parent / "speed.md"
+_SPAN = "({ratio_min} to {ratio_max})"
+# Of docs/speed.md: the columns of each table, filled in from a row of results/NAME.csv.
+_COLUMNS = {
+    "epochs": {
+        "net": "{net}",
+        "n": "{n}",
+        "an epoch": "{median_s} s",
+        "its floor": "{floor_s} s",
+        "floor / epoch, median (range)": "{floor / epoch} " + _SPAN,
+        "first epoch": "{first_s} s",
+        "first epoch of a second run": "{again_s} s",
+    },
+    "threads": {
+        "hidden": "{hidden}",
+        "batch": "{batch_size}",
+        "n": "{1_threads_n}",
+        "an epoch on one thread": "{1_threads_median_s} s",
+        "one thread / two, median (range)": "{1 thread / all} " + _SPAN,
+        "the same of the first epoch": "{first epochs, 1 thread / all}",
+    },
+    "workers": {
+        "net": "{net}",
+        "trained": "{team}",
+        "n": "{n}",
+        "trials an hour": "{trials_an_hour}",
+        "of those in process, median (range)": "{ratio} " + _SPAN,
+        "whole command of 14 trials": "{command_s} s",
+    },
+    "memory": {
+        "": "{case}",
+        "n": "{n}",
+        "peak": "{median_MiB} MiB",
+        "of the notebook's, median (range)": "{ratio to fit and evaluate} " + _SPAN,
+    },
+    "first_epoch": {
+        "": "{case}",
+        "n": "{n}",
+        "median": "{median_s} s",
+        "of the import's, median (range)": "{ratio to import keras and read the digits} " + _SPAN,
+    },
+    "records": {
+        "": "{case}",
+        "runs on record": "{runs on record}",
+        "n": "{n}",
+        "median (range)": "{median_s} s ({min_s} to {max_s})",
+    },
+}
 
 _TRAINING = {
     "train": "`mnist_lab.train`",
@@ -43,6 +99,20 @@ def peers() -> str:
     """Other libraries, as their documentation writes it."""
     against = "PyTorch, batches by index"
     return _table("others_baseline", against, "5 epochs of the baseline elsewhere", _PEERS)
+
+
+def page() -> str:
+    """docs/speed.md: the text of benchmarks/speed.md with each {table} in its place."""
+    return _TEXT.read_text().format(**{name: _filled(name) for name in _COLUMNS})
+
+
+def _filled(name: str) -> str:
+    columns = _COLUMNS[name]
+    with (RESULTS / f"{name}.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines += [f"| {' | '.join(cell.format(**row) for cell in columns.values())} |" for row in rows]
+    return "\n".join(lines)
 
 
 def _table(name: str, against: str, head: str, shown: dict[str, str]) -> str:

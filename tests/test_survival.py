@@ -10,14 +10,22 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 import mnist_lab as lab
+from mnist_lab.declaration import read
 from mnist_lab.opening import RETRIES
 from mnist_lab.process import is_dead
-from mnist_lab.tracking import open_store
+from mnist_lab.progress import Progress
+from mnist_lab.recovery import PROCESS, owned
+from mnist_lab.search import run_study
+from mnist_lab.space import StudyDeclaration
+from mnist_lab.tracking import Store, open_store
+from mnist_lab.trial import TrialTask
+from mnist_lab.work import Alone, Bench, Task
 from tests.conftest import Command
-from tests.survival import check, declare, study, trials, until
+from tests.survival import NAME, check, declare, study, trials, until
 
 
 @pytest.fixture
@@ -166,3 +174,40 @@ def test_killed_while_it_makes_a_database_the_study_begins_anew(
     assert process.returncode == 0, err
     check(f"sqlite:///{workspace}/studies/s.db", 1)
     assert not unfinished.exists()
+
+
+class Twice(Alone):
+    """Begins each task twice, as Dask does when the worker of the first was killed in mid-trial."""
+
+    def __init__(self, store: Store, data: lab.Dataset, url: str) -> None:
+        super().__init__(store, data)
+        self.url = url
+
+    def ended(self, timeout: float) -> list[Task]:
+        task, _ = self._begun[-1]
+        assert isinstance(task, TrialTask)
+        storage = RDBStorage(self.url)
+        trial_id = storage.get_trial_id_from_study_id_trial_number(1, task.number)
+        asked = storage.get_trial(trial_id).user_attrs[PROCESS]
+        # The first worker had written down that the trial is its own.
+        storage.set_trial_user_attr(trial_id, PROCESS, owned(task.number, "elsewhere 1 1"))
+        task.run(Bench(self._store, self._data, Progress("epochs", 1)))
+        assert storage.get_trial(trial_id).state == TrialState.RUNNING
+        assert "run_id" not in storage.get_trial(trial_id).user_attrs
+        storage.set_trial_user_attr(trial_id, PROCESS, asked)
+        storage.engine.dispose()
+        done = super().ended(timeout)
+        task.run(Bench(self._store, self._data, Progress("epochs", 1)))  # it has ended by now
+        return done
+
+
+def test_a_trial_that_is_begun_again_is_not_trained_again(
+    workspace: Path, small: lab.Dataset
+) -> None:
+    url = f"sqlite:///{workspace}/studies/s.db"
+    store = open_store()
+    declare(workspace, small, trials=2, epochs=1)
+    declaration = read(workspace / "studies" / "s.toml", StudyDeclaration)
+    run_study(declaration, "s", NAME, small, store, url, Twice(store, small, url))
+    check(url, 2)
+    assert len(trials(url)) == len(lab.runs("s")) == 2
