@@ -42,24 +42,6 @@ _COLUMNS = {
         "of those in process, median (range)": "{ratio} " + _SPAN,
         "whole command of 14 trials": "{command_s} s",
     },
-    "memory": {
-        "": "{case}",
-        "n": "{n}",
-        "peak": "{median_MiB} MiB",
-        "of the notebook's, median (range)": "{ratio to fit and evaluate} " + _SPAN,
-    },
-    "first_epoch": {
-        "": "{case}",
-        "n": "{n}",
-        "median": "{median_s} s",
-        "of the import's, median (range)": "{ratio to import keras and read the digits} " + _SPAN,
-    },
-    "records": {
-        "": "{case}",
-        "runs on record": "{runs on record}",
-        "n": "{n}",
-        "median (range)": "{median_s} s ({min_s} to {max_s})",
-    },
 }
 
 _TRAINING = {
@@ -131,3 +113,4 @@ def _table(name: str, against: str, head: str, shown: dict[str, str]) -> str:
 
 if __name__ == "__main__":
     print(training(), tracking(), peers(), sep="\n\n")
+    PAGE.write_text(page())

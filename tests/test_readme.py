@@ -96,6 +96,7 @@ def test_the_agreement_shown_is_the_one_measured() -> None:
 def test_the_speed_shown_is_the_one_measured() -> None:
     for table in (speed.training(), speed.tracking(), speed.peers()):
         assert table in README
+    assert speed.page() == speed.PAGE.read_text()
 
 
 def test_the_studies_shown_are_those_recorded() -> None:
