@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 20
 _WORKERS_SECONDS = 60
+# How long all workers may be away: one that was killed is started again within seconds.
+_LOST_SECONDS = 120
 # How long work that is called off may take to its next epoch.
 _STOP_SECONDS = 20
 _GONE = "the scheduler is gone, or has dropped the work; what is finished is kept"
@@ -67,6 +70,7 @@ class Cluster:
         self._client = client
         self._place = place
         self._futures: dict[distributed.Future, Task] = {}
+        self._last_seen = time.monotonic()  # a worker
 
     def room(self) -> int:
         """How many more tasks can begin now: a worker's thread does one at a time."""
@@ -75,9 +79,17 @@ class Cluster:
     def _threads(self) -> dict[str, int]:
         """The threads of each worker, by its address."""
         try:
-            return dict(self._client.nthreads())
+            threads = dict(self._client.nthreads())
         except OSError:
             raise ClusterError(_GONE) from None
+        if threads:
+            self._last_seen = time.monotonic()
+        elif time.monotonic() - self._last_seen > _LOST_SECONDS:
+            raise ClusterError(
+                f"all workers are gone, and none has come back within {_LOST_SECONDS} s; what is "
+                "finished is kept"
+            )
+        return threads
 
     def busy(self) -> bool:
         """Whether tasks are under way."""
@@ -98,6 +110,7 @@ class Cluster:
         A task whose worker was killed is begun anew by Dask; after some such deaths it counts as
         ended.
         """
+        self._threads()  # says so if there are none any more
         with contextlib.suppress(distributed.TimeoutError), self._client.as_current():
             distributed.wait(list(self._futures), timeout=timeout, return_when="FIRST_COMPLETED")
         ended = [future for future in self._futures if future.status != "pending"]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
+import distributed
 import mlflow
 import optuna
 import pytest
 
 import mnist_lab as lab
+from mnist_lab import cluster
 from mnist_lab.provenance import cores
 from mnist_lab.tracking import open_store
 from tests.conftest import Command, served
@@ -183,6 +186,26 @@ def test_tls_is_passed_through(workspace: Path, small: lab.Dataset) -> None:
             _, err = process.communicate(timeout=200)
         assert process.returncode == 0, err
     check(f"sqlite:///{workspace}/studies/s.db", 1)
+
+
+def test_workers_that_do_not_come_back_are_told(
+    workspace: Path, small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_LOST_SECONDS", 1)
+    place = cluster.place_of("sqlite:///mlflow.db", small, None)
+    with (
+        dask(workspace, 1) as scheduler,
+        cluster.running_cluster(scheduler, place) as team,
+        distributed.Client(scheduler, set_as_default=False) as client,
+    ):
+        assert team.room() == 1
+        client.retire_workers(list(client.nthreads()), close_workers=True, remove=True)
+        while client.nthreads():
+            time.sleep(0.1)
+        team.room()
+        time.sleep(1.2)
+        with pytest.raises(cluster.ClusterError, match="none has come back within 1 s"):
+            team.room()
 
 
 @pytest.mark.parametrize(
