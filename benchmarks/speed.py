@@ -42,6 +42,12 @@ _COLUMNS = {
         "of those in process, median (range)": "{ratio} " + _SPAN,
         "whole command of 14 trials": "{command_s} s",
     },
+    "memory": {
+        "process": "{case}",
+        "n": "{n}",
+        "peak": "{median_MiB} MiB",
+        "of the notebook's, median (range)": "{ratio to fit and evaluate} " + _SPAN,
+    },
 }
 
 _TRAINING = {
