@@ -32,12 +32,13 @@ def record(
         watcher: is told of every epoch.
         stop: is asked after every epoch but those that broke down; True makes it the last.
     """
-    training = None
+    training, started = None, False
     try:
         check_memory(config)
         training = train(config, data, seed=seed)
         training.trace()  # what `log_start` begins in the background needs Python as well
         run.log_start(config, seed, threads(), data, training.parameters)
+        started = True
         watcher.begin(config.epochs)
         for epoch in training:
             run.log_epoch(epoch)
@@ -55,8 +56,9 @@ def record(
             return
         run.log_result(test_loss, test_accuracy, training.model(), answers)
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        if training is None:
-            run.log_start(config, seed, threads(), data, None)
+        if not started:
+            parameters = None if training is None else training.parameters
+            run.log_start(config, seed, threads(), data, parameters)
         run.fail(f"out of memory: {error}")
 
 

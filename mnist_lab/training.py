@@ -112,7 +112,8 @@ class Training:
     def trace(self) -> None:
         """Do Python's part of the compilation now, with which the first epoch would begin.
 
-        What is left of it runs outside Python, which is free for other work meanwhile.
+        What is left of it runs outside Python, which is free for other work meanwhile. The time of
+        this part, a quarter of a second or so, is then not in the first epoch's seconds.
         """
         self._program.trace(self._state, self._images, self._labels, self._next_plan())
 
