@@ -9,7 +9,7 @@ import signal
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import dask
 import distributed
 
 from mnist_lab import provenance, sqlite_store
 from mnist_lab.config import UserError
 from mnist_lab.connection import local_uri
 from mnist_lab.data import Dataset, load_data, load_mnist
+from mnist_lab.forking import can_fork, prepare
 from mnist_lab.progress import Watcher
 from mnist_lab.tracking import Store
 from mnist_lab.work import Bench, Task
@@ -32,10 +34,13 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 20
 _WORKERS_SECONDS = 60
-# How long all workers may be away: one that was killed is started again within seconds.
+# How long a worker of this machine may be away: Dask starts a killed one again within seconds.
+_AWAY_SECONDS = 30
+# How long all workers may be away.
 _LOST_SECONDS = 120
 # How long work that is called off may take to its next epoch.
 _STOP_SECONDS = 20
+_TRIMMING = ("MALLOC_TRIM_THRESHOLD_", 65536)  # Dask's default
 _GONE = "the scheduler is gone, or has dropped the work; what is finished is kept"
 _HERE = ("127.0.0.1", "localhost", "::1")
 
@@ -66,9 +71,12 @@ class Place:
 class Cluster:
     """Dask's workers as a team. Obtained from `local_cluster` or `running_cluster`."""
 
-    def __init__(self, client: distributed.Client, place: Place) -> None:
+    def __init__(
+        self, client: distributed.Client, place: Place, renew: Callable[[], None] = lambda: None
+    ) -> None:
         self._client = client
         self._place = place
+        self._renew = renew  # puts other workers in the place of those that are away for long
         self._futures: dict[distributed.Future, Task] = {}
         self._last_seen = time.monotonic()  # a worker
 
@@ -82,6 +90,7 @@ class Cluster:
             threads = dict(self._client.nthreads())
         except OSError:
             raise ClusterError(_GONE) from None
+        self._renew()
         if threads:
             self._last_seen = time.monotonic()
         elif time.monotonic() - self._last_seen > _LOST_SECONDS:
@@ -151,6 +160,7 @@ def local_cluster(workers: int, place: Place) -> Iterator[Cluster]:
     """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with (
+        dask.config.set(_forked()),
         distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -163,7 +173,48 @@ def local_cluster(workers: int, place: Place) -> Iterator[Cluster]:
         distributed.Client(processes, set_as_default=False) as client,
     ):
         client.register_plugin(_QuietWorker())
-        yield Cluster(client, place)
+        yield Cluster(client, place, _Renewal(processes))
+
+
+def _forked() -> dict[str, object]:
+    """Dask's settings for workers of this machine, where the user has not set them otherwise.
+
+    They are forked, so that one that was killed is back in a second. And their memory is not
+    trimmed after each release, as Dask has it for tables of many sizes: a training asks for the
+    same sizes again and again.
+    """
+    settings: dict[str, object] = {}
+    method = "distributed.worker.multiprocessing-method"
+    if can_fork() and dask.config.get(method) == "spawn":
+        settings[method] = "forkserver"
+        prepare()
+    variables = "distributed.nanny.pre-spawn-environ"
+    given = dask.config.get(variables)
+    settings[variables] = {k: v for k, v in given.items() if (k, v) != _TRIMMING}
+    return settings
+
+
+class _Renewal:
+    """Starts workers in the place of those of this machine that do not come back by themselves."""
+
+    def __init__(self, processes: distributed.LocalCluster) -> None:
+        self._processes = processes
+        self._asked = len(processes.worker_spec)
+        self._whole = time.monotonic()  # when all were there
+        self._patience = _AWAY_SECONDS
+
+    def __call__(self) -> None:
+        there = {worker.name for worker in list(self._processes.scheduler.workers.values())}
+        away = set(self._processes.worker_spec) - there
+        now = time.monotonic()
+        if not away:
+            self._whole = now
+        elif now - self._whole > self._patience:
+            self._whole = now
+            self._patience *= 2  # a machine that is busy starts them slowly
+            for name in away:
+                del self._processes.worker_spec[name]
+            self._processes.scale(self._asked)
 
 
 @contextmanager

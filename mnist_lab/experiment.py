@@ -67,6 +67,11 @@ def main(
         click.echo(_power(declaration, path.stem, experiment, data, power))
         return
 
+    if workers is not None:
+        from mnist_lab.forking import prepare
+
+        prepare()
+
     from mnist_lab.tracking import open_store
 
     store = open_store()  # before TensorFlow, which takes longer to import than this to fail

@@ -103,6 +103,11 @@ def main(
     study_name = path.stem + "".join(changes)
     url = storage or f"sqlite:///{path.with_suffix('.db')}"
 
+    if workers is not None:
+        from mnist_lab.forking import prepare
+
+        prepare()
+
     from mnist_lab.connection import without_password
     from mnist_lab.tracking import open_store
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -17,6 +14,7 @@ import mnist_lab as lab
 from mnist_lab.recovery import counts
 from mnist_lab.tracking import open_store
 from tests.conftest import environment
+from tests.forked import Forked
 from tests.samples import write_digits
 
 STUDY = """
@@ -41,27 +39,13 @@ def declare(workspace: Path, small: lab.Dataset, trials: int, epochs: int) -> No
     write_digits(workspace / "digits.npz", small)
 
 
-@contextmanager
-def study(workspace: Path, *options: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+def study(workspace: Path, *options: str, **variables: str) -> Forked:
     """`python -m mnist_lab.study s` on digits.npz, in a process group of its own."""
-    command = [sys.executable, "-m", "mnist_lab.study", "s", "--data", "digits.npz", *options]
-    process = subprocess.Popen(
-        command,
-        cwd=workspace,
-        env=environment(**variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    arguments = ["s", "--data", "digits.npz", *options]
+    return Forked("mnist_lab.study", arguments, workspace, environment(**variables))
 
 
-def until(holds: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+def until(holds: Callable[[], bool], process: Forked, seconds: float = 120) -> None:
     """Wait until something holds, while a process runs."""
     deadline = time.monotonic() + seconds
     while not holds():

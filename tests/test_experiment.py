@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import mlflow
@@ -16,7 +13,9 @@ from mnist_lab.declaration import read
 from mnist_lab.question import ExperimentDeclaration
 from mnist_lab.standing import Standing
 from tests.conftest import ROOT, Command, Done, environment
+from tests.forked import Forked
 from tests.samples import write_digits
+from tests.survival import until
 
 WIDTH = """
 title = "Width of one hidden layer"
@@ -420,20 +419,11 @@ def test_an_interrupted_experiment_goes_on(
 ) -> None:
     long = WIDTH.replace("epochs = 2", "epochs = 150").replace("seeds = 3", "seeds = 2")
     (experiments / "width.toml").write_text(long)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mnist_lab.experiment", "width", "--data", "digits.npz"],
-        cwd=workspace,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for _ in range(1200):
-        time.sleep(0.05)
-        if len(runs_so_far()) == 2 and len(lab.epochs("width")) > 150:
-            break
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    arguments = ["width", "--data", "digits.npz"]
+    with Forked("mnist_lab.experiment", arguments, workspace, environment()) as process:
+        until(lambda: len(runs_so_far()) == 2 and len(lab.epochs("width")) > 150, process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err

@@ -24,7 +24,9 @@ import mnist_lab as lab
 from mnist_lab.declaration import read
 from mnist_lab.space import StudyDeclaration
 from tests.conftest import ROOT, Command, environment
+from tests.forked import Forked
 from tests.samples import write_digits
+from tests.survival import until
 
 SMALL = """
 title = "a small search"
@@ -244,27 +246,13 @@ def test_a_diverging_trial_fails_alone(lab_: Command, study: Path, workspace: Pa
     assert len(lab.runs("small")) == 8
 
 
-def start(workspace: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "mnist_lab.study", *arguments],
-        cwd=workspace,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_an_interrupt_loses_no_finished_trial(study: Path, workspace: Path) -> None:
     study.write_text(SMALL.replace("epochs = 3", "epochs = 300"))
-    arguments = ("small", *DATA, "--trials", "1000")
-    process = start(workspace, *arguments)
-    for _ in range(600):
-        time.sleep(0.1)
-        if len(epochs_so_far()) > 3:
-            break
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    arguments = ["small", *DATA, "--trials", "1000"]
+    with Forked("mnist_lab.study", arguments, workspace, environment()) as process:
+        until(lambda: len(epochs_so_far()) > 3, process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "python -m mnist_lab.study small --trials 1000 --data digits.npz" in err
@@ -292,13 +280,11 @@ def test_an_interrupted_study_goes_on_with_the_baseline(
     lab_: Command, study: Path, workspace: Path
 ) -> None:
     study.write_text(SMALL.replace("epochs = 3", "epochs = 40"))
-    process = start(workspace, "small", *DATA, "--trials", "2")
-    for _ in range(600):
-        time.sleep(0.05)
-        if epochs_so_far():
-            break
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    arguments = ["small", *DATA, "--trials", "2"]
+    with Forked("mnist_lab.study", arguments, workspace, environment()) as process:
+        until(lambda: bool(epochs_so_far()), process)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
     assert process.returncode == 130
     done = lab_("study", "small", *DATA, "--trials", "2")
     assert done.returncode == 0, done.stderr

@@ -81,7 +81,7 @@ def test_a_study_that_is_killed_ten_times_ends_as_if_it_was_not(
     for _ in range(10):
         with study(workspace, "--confirm=1") as process:
             try:
-                _, err = process.communicate(timeout=moments.uniform(1, 14))
+                _, err = process.communicate(timeout=moments.uniform(0.5, 5))
                 assert process.returncode == 0, err
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)

@@ -188,6 +188,11 @@ def test_tls_is_passed_through(workspace: Path, small: lab.Dataset) -> None:
     check(f"sqlite:///{workspace}/studies/s.db", 1)
 
 
+def processes(team: cluster.Cluster) -> set[int]:
+    """The processes of its workers."""
+    return set(team._client.run(os.getpid).values())
+
+
 def test_workers_that_do_not_come_back_are_told(
     workspace: Path, small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +213,31 @@ def test_workers_that_do_not_come_back_are_told(
             team.room()
 
 
+def test_a_worker_that_its_nanny_does_not_bring_back_is_replaced(
+    workspace: Path, small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_AWAY_SECONDS", 1)
+
+    async def leave(nanny: distributed.Nanny, exitcode: int) -> None:
+        await nanny._unregister()
+
+    monkeypatch.setattr(distributed.Nanny, "_on_worker_exit", leave)
+    place = cluster.place_of("sqlite:///mlflow.db", small, None)
+    with cluster.local_cluster(2, place) as team:
+        assert team.room() == 2
+        first = processes(team)
+        os.kill(next(iter(first)), signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while team.room() == 2:
+            time.sleep(0.1)
+        while team.room() < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        second = processes(team)
+        assert len(second) == 2
+        assert len(first & second) == 1  # the other one was left alone
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -219,8 +249,14 @@ def test_workers_that_do_not_come_back_are_told(
     ],
 )
 def test_workers_that_cannot_be_had_are_told(
-    lab_: Command, workspace: Path, small: lab.Dataset, options: tuple[str, ...], said: str
+    lab_: Command,
+    workspace: Path,
+    small: lab.Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    said: str,
 ) -> None:
+    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 3)
     declare(workspace, small, trials=1, epochs=1)
     done = lab_("study", "s", "--data", "digits.npz", *options)
     assert done.returncode == 2

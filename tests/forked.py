@@ -1,0 +1,100 @@
+"""Commands of the lab as processes of their own, without the seconds that the imports take.
+
+Each is forked from a process that has imported the libraries and has computed nothing: what a
+command does, and how it ends, is its own. What a fresh Python does is left to the tests that start
+one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+_FORKING = multiprocessing.get_context("forkserver")
+_FORKING.set_forkserver_preload(
+    ["mnist_lab.recording", "mnist_lab.search", "mnist_lab.confirmation", "mnist_lab.figures"]
+)
+
+
+class Forked:
+    """`python -m MODULE ARGUMENTS` under way, with methods of `subprocess.Popen`.
+
+    Args:
+        module: of the lab.
+        arguments: of the command line.
+        folder: the current one of the command.
+        environment: all of its variables.
+    """
+
+    def __init__(
+        self, module: str, arguments: list[str], folder: Path, environment: dict[str, str]
+    ) -> None:
+        self._written = Path(tempfile.mkdtemp(prefix="command-"))
+        self._process = _FORKING.Process(
+            target=_run, args=(module, arguments, folder, environment, self._written)
+        )
+        self._process.start()
+        self.pid: int = self._process.pid or 0
+
+    def __enter__(self) -> Forked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill it where it still runs."""
+        self._process.kill()
+        self._process.join()
+        shutil.rmtree(self._written)
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end: what it wrote to stdout and to stderr."""
+        self._process.join(timeout)
+        if self._process.is_alive():
+            raise subprocess.TimeoutExpired(self._process.name, timeout or 0.0)
+        return self._text("out"), self._text("err")
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, as long as it runs."""
+        if self._process.is_alive():
+            os.kill(self.pid, number)
+
+    def _text(self, name: str) -> str:
+        path = self._written / name
+        return path.read_text() if path.exists() else ""
+
+
+def _run(
+    module: str, arguments: list[str], folder: Path, environment: dict[str, str], written: Path
+) -> None:
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, name in ((1, "out"), (2, "err")):
+        file = os.open(written / name, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        os.dup2(file, number)
+        os.close(file)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+    sys.argv = [module, *arguments]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        # A process of `multiprocessing` leaves these out.
+        atexit._run_exitfuncs()
