@@ -32,14 +32,21 @@ class Forked:
         arguments: of the command line.
         folder: the current one of the command.
         environment: all of its variables.
+        terminal: where it writes to, in place of what `communicate` returns.
     """
 
     def __init__(
-        self, module: str, arguments: list[str], folder: Path, environment: dict[str, str]
+        self,
+        module: str,
+        arguments: list[str],
+        folder: Path,
+        environment: dict[str, str],
+        terminal: str | None = None,
     ) -> None:
         self._written = Path(tempfile.mkdtemp(prefix="command-"))
+        files = (terminal, terminal) if terminal else (self._file("out"), self._file("err"))
         self._process = _FORKING.Process(
-            target=_run, args=(module, arguments, folder, environment, self._written)
+            target=_run, args=(module, arguments, folder, environment, *files)
         )
         self._process.start()
         self.pid: int = self._process.pid or 0
@@ -74,25 +81,30 @@ class Forked:
         if self._process.is_alive():
             os.kill(self.pid, number)
 
-    def _text(self, name: str) -> str:
+    def _file(self, name: str) -> str:
         path = self._written / name
-        return path.read_text() if path.exists() else ""
+        path.touch()
+        return str(path)
+
+    def _text(self, name: str) -> str:
+        return (self._written / name).read_text()
 
 
 def _run(
-    module: str, arguments: list[str], folder: Path, environment: dict[str, str], written: Path
+    module: str, arguments: list[str], folder: Path, environment: dict[str, str], out: str, err: str
 ) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    for number, name in ((1, "out"), (2, "err")):
-        file = os.open(written / name, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    for number, name in ((1, out), (2, err)):
+        file = os.open(name, os.O_WRONLY | os.O_APPEND)
         os.dup2(file, number)
         os.close(file)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
     sys.argv = [module, *arguments]
+    sys.path.insert(0, str(folder))
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:

@@ -1,22 +1,25 @@
 from __future__ import annotations
 
-import subprocess
-import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import mnist_lab as lab
 from mnist_lab.tracking import open_store
 from tests.conftest import environment
+from tests.forked import Forked
+from tests.survival import until
 
 PROCESSES = 8
 
-# Ready, set, go: all open the new store at the same moment, once they have imported what it takes.
+# Ready, set, go: all open the new store at the same moment.
 _WRITE = """
-import sys
+import sys, time
+from pathlib import Path
 from mnist_lab import Epoch
 from mnist_lab.tracking import open_store
-print("ready", flush=True)
-sys.stdin.readline()
+Path("ready", sys.argv[1]).touch()
+while not Path("go").exists():
+    time.sleep(0.001)
 store = open_store()
 experiment = store.experiment("together")
 with store.run(experiment, sys.argv[1], tags={"kind": "training", "variant": "v"}) as run:
@@ -26,28 +29,20 @@ with store.run(experiment, sys.argv[1], tags={"kind": "training", "variant": "v"
 """
 
 
-def test_eight_processes_make_one_store_together_and_write_at_once(workspace: Path) -> None:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", _WRITE, f"run {number}"],
-            env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(PROCESSES)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in processes:
-        _, errors = process.communicate(timeout=900)
-        assert (process.returncode, errors) == (0, "")
+def test_eight_processes_make_one_store_together_and_write_at_once(bare_workspace: Path) -> None:
+    (bare_workspace / "write.py").write_text(_WRITE)
+    ready = bare_workspace / "ready"
+    ready.mkdir()
+    with ExitStack() as running:
+        processes = [
+            running.enter_context(Forked("write", [f"run {number}"], bare_workspace, environment()))
+            for number in range(PROCESSES)
+        ]
+        until(lambda: len(list(ready.iterdir())) == PROCESSES, processes[0])
+        (bare_workspace / "go").touch()
+        for process in processes:
+            _, errors = process.communicate(timeout=900)
+            assert (process.returncode, errors) == (0, "")
     names = [e.name for e in open_store()._line.client.search_experiments()]
     assert sorted(names) == ["Default", "together"]
     table = lab.runs("together")

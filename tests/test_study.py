@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import select
 import shutil
 import signal
 import struct
@@ -298,25 +299,16 @@ def test_an_interrupted_study_goes_on_with_the_baseline(
 def test_progress_is_drawn_on_a_terminal(study: Path, workspace: Path) -> None:
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mnist_lab.study", "small", *DATA],
-        cwd=workspace,
-        env=environment(),
-        stdout=follower,
-        stderr=follower,
-    )
+    arguments = ["small", *DATA]
+    terminal = os.ttyname(follower)
+    with Forked("mnist_lab.study", arguments, workspace, environment(), terminal) as process:
+        written = b""
+        while process.poll() is None or select.select([leader], [], [], 0)[0]:
+            if select.select([leader], [], [], 0.1)[0]:
+                written += os.read(leader, 4096)
     os.close(follower)
-    written = b""
-    while True:
-        try:
-            chunk = os.read(leader, 4096)
-        except OSError:  # the other end is closed
-            break
-        if not chunk:
-            break
-        written += chunk
     os.close(leader)
-    assert process.wait(60) == 0
+    assert process.returncode == 0
     screen = written.decode()
     assert "trials: 100%" in screen
     assert "epochs:" in screen
