@@ -19,6 +19,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+# MLflow's own default. The lab gives a server ten seconds for an answer, and asks for smaller ones.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
+
 import mlflow
 import numpy as np
 

@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mnist_lab.deferred import defer
+
 # No C++ logs: at level ERROR, a machine without a GPU is told that CUDA failed. What goes wrong
 # in a computation is raised all the same. What a user has set is obeyed.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -45,6 +47,8 @@ def _without_noise() -> Iterator[None]:
                     sys.stderr.write(line)
 
 
+# They import scikit-learn and pyplot: a second and a half, and 80 MB.
+defer("keras", "wrappers", "visualization", "src.visualization")
 with _without_noise():
     import keras
     import tensorflow as tf

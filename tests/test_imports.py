@@ -16,7 +16,7 @@ PACKAGE = Path(mnist_lab.__file__).parent
 ALLOWED = {
     "__main__": set(),
     "api_store": {"mlflow_backend", "sqlite_store"},
-    "backend": set(),
+    "backend": {"deferred"},
     "calibration": {"estimates"},
     "cells": {"config", "process", "progress", "question", "recording", "tracking", "work"},
     "cluster": {
@@ -71,6 +71,7 @@ ALLOWED = {
     "data": {"config"},
     "declaration": {"config", "declared"},
     "declared": set(),
+    "deferred": set(),
     "delivery": {"config", "logged_model", "measured", "mlflow_backend"},
     "dimensions": {"declared"},
     "distortion": {"backend", "config", "data", "randomness"},
