@@ -28,7 +28,7 @@ def costs(table: pd.DataFrame) -> None:
         "its epochs without compiling": 5 * table["epoch_s"],
         "floor: products and updates alone": table["floor_of_trial_s"],
     }
-    for axes, (curve, label) in zip(figure.subplots(1, 3), _AXES.items(), strict=True):
+    for axes, (curve, label) in zip(figure.subplots(1, 3, sharey=True), _AXES.items(), strict=True):
         chosen = table["curve"] == curve
         for index, (name, seconds) in enumerate(lines.items()):
             axes.plot(
@@ -42,9 +42,11 @@ def costs(table: pd.DataFrame) -> None:
             )
         axes.set(xlabel=label, xscale="log", yscale="log")
         axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.grid(**GRID)
     figure.axes[0].set_ylabel("seconds")
-    figure.axes[0].legend(frameon=False)
+    figure.axes[0].legend(frameon=False, loc="upper left")
     _save(figure, "costs")
 
 

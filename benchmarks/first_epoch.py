@@ -1,6 +1,6 @@
 """From a command to its first epoch: `python -m benchmarks.first_epoch`.
 
-The experiment is the baseline with one seed. Beside it stands what cannot be avoided: a process
+The experiment is the baseline. Beside it stands what cannot be avoided: a process
 that imports Keras and reads the digits.
 """
 
@@ -14,11 +14,11 @@ from benchmarks.compare import compare
 from mnist_lab.data import MNIST
 
 EXPERIMENT = """
-title = "One run"
+title = "The baseline"
 question = "How long until the first epoch?"
 claim = "Little longer than the import of Keras."
 baseline = "listing"
-seeds = 1
+seeds = 2
 [variants.listing]
 """
 _WITHIN = """
@@ -72,7 +72,7 @@ def main() -> None:
         else:
             run_until(*sys.argv[1:])
         return
-    plain = "import keras and read the digits"
+    plain = "import keras and digits"
     compare(
         "first_epoch",
         {

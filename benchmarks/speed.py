@@ -26,6 +26,27 @@ _COLUMNS = {
         "first epoch": "{first_s} s",
         "first epoch of a second run": "{again_s} s",
     },
+    "costs": {
+        "of": "{curve} {value}",
+        "n": "{n}",
+        "a trial of 5 epochs": "{trial_s} s",
+        "its floor": "{floor_of_trial_s} s",
+        "an epoch (range)": "{epoch_s} s ({epoch_min_s} to {epoch_max_s})",
+        "its floor ": "{floor_of_epoch_s} s",
+        "first epoch": "{first_epoch_s} s",
+    },
+    "records": {
+        "what": "{case}",
+        "runs on record": "{runs on record}",
+        "n": "{n}",
+        "median (range)": "{median_s} s ({min_s} to {max_s})",
+    },
+    "first_epoch": {
+        "until": "{case}",
+        "n": "{n}",
+        "seconds": "{median_s} s",
+        "to the import, median (range)": "{ratio to import keras and digits} " + _SPAN,
+    },
     "threads": {
         "hidden": "{hidden}",
         "batch": "{batch_size}",
