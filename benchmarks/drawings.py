@@ -68,8 +68,11 @@ def best_so_far(points: pd.DataFrame) -> None:
             )
     axes.set(xlabel="seconds since the command", xscale="log")
     axes.set(ylabel="best validation accuracy so far (%)")
+    axes.set_xticks([15, 30, 60, 120, 240], minor=False)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
     axes.grid(**GRID)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right")
     _save(figure, "study")
 
 

@@ -35,12 +35,6 @@ _COLUMNS = {
         "its floor ": "{floor_of_epoch_s} s",
         "first epoch": "{first_epoch_s} s",
     },
-    "records": {
-        "what": "{case}",
-        "runs on record": "{runs on record}",
-        "n": "{n}",
-        "median (range)": "{median_s} s ({min_s} to {max_s})",
-    },
     "first_epoch": {
         "until": "{case}",
         "n": "{n}",
@@ -62,6 +56,13 @@ _COLUMNS = {
         "trials an hour": "{trials_an_hour}",
         "of those in process, median (range)": "{ratio} " + _SPAN,
         "whole command of 14 trials": "{command_s} s",
+    },
+    "study": {
+        "seconds of": "{measure}",
+        "seed": "{seed}",
+        "the lab": "{mnist_lab_s}",
+        "Optuna, `fit` and autolog": "{documented_s}",
+        "ratio": "{ratio}",
     },
     "memory": {
         "process": "{case}",
