@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python
 PEERS := .venv-peers
 # Each is a script of benchmarks/ that can be run alone; all together take some two hours.
-BENCHMARKS := training variants startup first_epoch epochs costs threads memory growth study
+BENCHMARKS := training variants startup first_epoch epochs costs threads workers records memory growth \
+	study
 
 # Without compiled bytecode, importing TensorFlow takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE

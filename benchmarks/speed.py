@@ -35,6 +35,12 @@ _COLUMNS = {
         "its floor ": "{floor_of_epoch_s} s",
         "first epoch": "{first_epoch_s} s",
     },
+    "records": {
+        "what": "{case}",
+        "runs on record": "{runs on record}",
+        "n": "{n}",
+        "median (range)": "{median_s} s ({min_s} to {max_s})",
+    },
     "first_epoch": {
         "until": "{case}",
         "n": "{n}",
