@@ -81,8 +81,12 @@ class Learner:
 
     def use_averages(self) -> None:
         """Put the averaged weights, if there are any, in the place of the last."""
-        if self._config.ema_decay and int(self._optimizer.iterations) > 0:
-            self._optimizer.finalize_variable_values(self._network.trainable_variables)
+        if self._config.ema_decay:
+            tf.cond(self._optimizer.iterations.value > 0, self._finalize, lambda: tf.constant(0))
+
+    def _finalize(self) -> tf.Tensor:
+        self._optimizer.finalize_variable_values(self._network.trainable_variables)
+        return tf.constant(0)
 
     def count_correct(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         """How many of the outputs (n, 10) are largest where their targets are: () int32."""

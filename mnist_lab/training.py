@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from mnist_lab.backend import keras, release_variables, tf
 from mnist_lab.config import ConfigError, RunConfig
 from mnist_lab.data import SIDE, Dataset, Split
 from mnist_lab.distortion import AFFINE, affine_maps, distorted, neighbours
+from mnist_lab.graph import Graph, aligned
 from mnist_lab.learning import NUMBERS, Learner
 from mnist_lab.models import build_network, count_parameters, serving_model
 from mnist_lab.preprocessing import set_statistics
@@ -33,7 +34,8 @@ NOISES = (
     *("input_noise", "hidden_noise"),
 )
 
-State = list[tf.Tensor]
+# The values of all variables of a training.
+State = list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,10 @@ class Training:
         release_variables()  # of trainings before this one
         self._network = build_network(config, seed)
         set_statistics(self._network, config, self._training)
-        self._state = [tf.identity(v) for v in Learner(config, self._network).variables]
+        self._state = [np.array(v) for v in Learner(config, self._network).variables]
         prepare = neighbours if _distorts(config) else _flat
-        self._images = tf.constant(prepare(self._training.images))
-        self._labels = tf.constant(self._training.labels)
+        self._images = aligned(prepare(self._training.images))
+        self._labels = self._training.labels
 
     def __iter__(self) -> Iterator[Epoch]:
         return self
@@ -210,12 +212,12 @@ class Plan(NamedTuple):
         seed: () int32, of the epoch's elastic distortions.
     """
 
-    order: tf.Tensor
-    rates: tf.Tensor
-    momenta: tf.Tensor
-    mixes: tf.Tensor
-    maps: tf.Tensor
-    seed: tf.Tensor
+    order: np.ndarray
+    rates: np.ndarray
+    momenta: np.ndarray
+    mixes: np.ndarray
+    maps: np.ndarray
+    seed: np.ndarray
 
 
 def _plan(config: RunConfig, seed: int, epoch: int, size: int) -> Plan:
@@ -227,11 +229,11 @@ def _plan(config: RunConfig, seed: int, epoch: int, size: int) -> Plan:
     distorted_images = size if _distorts(config) else 0
     return Plan(
         order=_permutation(seed, epoch, size),
-        rates=tf.constant(values(config.learning_rate_schedule, config.learning_rate, **place)),
-        momenta=tf.constant(values(config.momentum_schedule, config.momentum or 0.0, **place)),
-        mixes=tf.constant(mixes.astype(np.float32)),
-        maps=tf.constant(affine_maps(config, distorted_images, draw)),
-        seed=tf.constant(draw.integers(2**31), tf.int32),
+        rates=values(config.learning_rate_schedule, config.learning_rate, **place),
+        momenta=values(config.momentum_schedule, config.momentum or 0.0, **place),
+        mixes=mixes.astype(np.float32),
+        maps=affine_maps(config, distorted_images, draw),
+        seed=np.array(draw.integers(2**31), np.int32),
     )
 
 
@@ -239,10 +241,10 @@ def _distorts(config: RunConfig) -> bool:
     return any(getattr(config, name) for name in (*AFFINE, "elastic_alpha"))
 
 
-def _permutation(seed: int, epoch: int, size: int) -> tf.Tensor:
+def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     """The order of the images in an epoch (counted from 0): (size,) int32."""
     stream = np.random.SeedSequence(seed, spawn_key=(1, epoch))
-    return tf.constant(np.random.default_rng(stream).permutation(size).astype(np.int32))
+    return np.random.default_rng(stream).permutation(size).astype(np.int32)
 
 
 def _structure(config: RunConfig) -> RunConfig:
@@ -277,28 +279,38 @@ class _Program:
 
     def __init__(self, structure: RunConfig, size: int) -> None:
         self._structure = structure
-        self._network = build_network(structure)
-        self._learner = Learner(structure, self._network)
-        self._scratch = self._learner.variables
         self._size = size
         self._batch_size = min(structure.batch_size, size)
-        self._lock = threading.Lock()
         self._full_batches, self._rest = divmod(size, self._batch_size)
-        self._epoch = tf.function(self._train_full_batches, autograph=False, jit_compile=True)
-        # Compiled as well, the one short batch would take half of the time of the compilation.
-        # What distorts images runs only compiled.
-        self._short_batch = tf.function(
-            self._train_rest, autograph=False, jit_compile=_distorts(structure)
+        self._lock = threading.Lock()
+        self._graph = Graph()
+        with self._graph.building():
+            self._network = build_network(structure)
+            self._learner = Learner(structure, self._network)
+        self._scratch = self._learner.variables
+        self._load = self._graph.function(_traced(self._load_state), self._scratch)
+        self._measure = self._graph.function(
+            _traced(self._evaluate_batch),
+            tf.TensorSpec((None, SIDE * SIDE), tf.uint8),
+            tf.TensorSpec((None,), tf.uint8),
         )
-        self._measure = tf.function(self._evaluate_batch, autograph=False, reduce_retracing=True)
+        self._read = self._graph.function(lambda: [v.value for v in self._network.variables])
+        self._epoch: Callable[..., tuple[State, float, int]] | None = None
 
-    def trace(self, state: State, images: tf.Tensor, labels: tf.Tensor, plan: Plan) -> None:
+    def trace(self, state: State, images: np.ndarray, labels: np.ndarray, plan: Plan) -> None:
         """Trace what `train_epoch` compiles; nothing, if that is done already."""
         with self._lock:
-            self._epoch.get_concrete_function(state, images, labels, plan)
+            self._traced_epoch(state, images, labels, plan)
+
+    def _traced_epoch(self, *arguments: Any) -> Callable[..., tuple[State, float, int]]:
+        if self._epoch is None:
+            # Compiled for variables without a value, it would be compiled again for the next epoch.
+            self._load(arguments[0])
+            self._epoch = self._graph.function(self._train, *arguments)
+        return self._epoch
 
     def train_epoch(
-        self, state: State, images: tf.Tensor, labels: tf.Tensor, plan: Plan
+        self, state: State, images: np.ndarray, labels: np.ndarray, plan: Plan
     ) -> tuple[State, float, float]:
         """Train one epoch.
 
@@ -312,10 +324,8 @@ class _Program:
             The new state, the mean loss and the accuracy over the epoch.
         """
         with self._lock:
-            state, loss, correct = self._epoch(state, images, labels, plan)
-            if self._rest:
-                state, rest_loss, rest_correct = self._short_batch(state, images, labels, plan)
-                loss, correct = loss + rest_loss, correct + rest_correct
+            epoch = self._traced_epoch(state, images, labels, plan)
+            state, loss, correct = epoch(state, images, labels, plan)
         return state, float(loss) / self._size, float(correct) / self._size
 
     def evaluate(self, state: State, split: Split) -> tuple[float, np.ndarray]:
@@ -326,27 +336,41 @@ class _Program:
             for start in range(0, len(split), _EVALUATION_BATCH):
                 stop = start + _EVALUATION_BATCH
                 batch_loss, batch_answers = self._measure(
-                    tf.constant(_flat(split.images[start:stop])),
-                    tf.constant(split.labels[start:stop]),
+                    _flat(split.images[start:stop]), split.labels[start:stop]
                 )
                 loss += float(batch_loss)
-                answers.append(batch_answers.numpy())
+                answers.append(batch_answers)
         return loss / len(split), np.concatenate(answers).astype(np.uint8)
 
     def weights(self, state: State) -> list[np.ndarray]:
         """Copies of the network's variables as they are evaluated."""
         with self._lock:
             self._load(state)
-            return [np.array(variable) for variable in self._network.variables]
+            return [np.array(value) for value in self._read()]
 
-    def _load(self, state: State) -> None:
+    def _load_state(self, state: list[tf.Tensor]) -> tf.Tensor:
         """Load a state to evaluate it: with the averages in the weights' place, if it has any."""
         self._assign(state)
         self._learner.use_averages()
+        return tf.constant(0)
+
+    def _train(
+        self, state: list[tf.Tensor], images: tf.Tensor, labels: tf.Tensor, plan: Plan
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """One epoch: the state after it, the summed loss and the count of right answers."""
+        compiled = _traced(self._train_full_batches, jit_compile=True)
+        state, loss, correct = compiled(state, images, labels, plan)
+        if self._rest:
+            # Compiled as well, the one short batch would take half of the time of the compilation.
+            # What distorts images runs only compiled.
+            short = _traced(self._train_rest, jit_compile=_distorts(self._structure))
+            state, rest_loss, rest_correct = short(state, images, labels, plan)
+            loss, correct = loss + rest_loss, correct + rest_correct
+        return state, loss, correct
 
     def _train_full_batches(
-        self, state: State, images: tf.Tensor, labels: tf.Tensor, plan: Plan
-    ) -> tuple[State, tf.Tensor, tf.Tensor]:
+        self, state: list[tf.Tensor], images: tf.Tensor, labels: tf.Tensor, plan: Plan
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
         self._assign(state)
 
         def body(
@@ -363,14 +387,14 @@ class _Program:
         return [tf.identity(variable) for variable in self._scratch], loss, correct
 
     def _train_rest(
-        self, state: State, images: tf.Tensor, labels: tf.Tensor, plan: Plan
-    ) -> tuple[State, tf.Tensor, tf.Tensor]:
+        self, state: list[tf.Tensor], images: tf.Tensor, labels: tf.Tensor, plan: Plan
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
         """The last batch of an epoch, which is a short one."""
         self._assign(state)
         loss, correct = self._train_batch(self._full_batches, self._rest, images, labels, plan)
         return [tf.identity(variable) for variable in self._scratch], loss, correct
 
-    def _assign(self, state: State) -> None:
+    def _assign(self, state: list[tf.Tensor]) -> None:
         for variable, value in zip(self._scratch, state, strict=True):
             variable.assign(value)
 
@@ -410,6 +434,11 @@ class _Program:
         loss = self._learner.loss(self._learner.targets(labels), outputs)
         count = tf.cast(tf.shape(labels)[0], tf.float32)
         return loss * count, tf.argmax(outputs, axis=-1, output_type=tf.int32)
+
+
+def _traced(body: Callable[..., Any], *, jit_compile: bool = False) -> Callable[..., Any]:
+    traced: Callable[..., Any] = tf.function(body, autograph=False, jit_compile=jit_compile)
+    return traced
 
 
 def _as_input(pixels: tf.Tensor) -> tf.Tensor:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -21,6 +22,12 @@ from click.testing import CliRunner
 # Processes that test side by side share the cores. Before TensorFlow computes for the first time.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
+# What one of the tests' processes has compiled, the others need not: they compile the same small
+# nets again and again. It is the same code, bit for bit.
+if "TF_XLA_FLAGS" not in os.environ:
+    _compiled = tempfile.TemporaryDirectory(prefix="compiled-")
+    os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={_compiled.name}"
 
 from mnist_lab.__main__ import main
 from mnist_lab.data import Dataset, load_mnist
