@@ -29,7 +29,7 @@ results: $(VENV)/.installed
 	done
 
 test: check
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist load --maxschedchunk 1
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .

@@ -34,7 +34,14 @@ from mnist_lab.data import Dataset, load_mnist
 from mnist_lab.tracking import open_store
 
 ROOT = Path(__file__).parent.parent
+# The longest tests are in these. They begin first, so that those that are left at the end, when one
+# process waits for the other, are short.
+LONG = ("browser", "readme", "survival", "workers", "outage", "experiment", "study", "training")
 Command = Callable[..., "Done"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONG)
 
 
 @pytest.fixture(scope="session")

@@ -131,8 +131,8 @@ def test_a_study_runs_on_a_cluster_with_servers_of_its_own(
     declare(workspace, small, trials=6, epochs=2)
     artifacts = ("--serve-artifacts", "--artifacts-destination", str(workspace / "artifacts"))
     with postgresql() as databases:
-        store = ("server", "--backend-store-uri", f"{databases}/mlflow", *artifacts)
-        with served(workspace, *store) as port, dask(workspace, 2) as scheduler:
+        store = ("server", "--workers", "2", "--backend-store-uri", f"{databases}/mlflow")
+        with served(workspace, *store, *artifacts) as port, dask(workspace, 2) as scheduler:
             uri = f"http://127.0.0.1:{port}"
             monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
             url = f"{databases}/optuna"
