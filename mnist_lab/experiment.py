@@ -67,14 +67,9 @@ def main(
         click.echo(_power(declaration, path.stem, experiment, data, power))
         return
 
-    if workers is not None:
-        from mnist_lab.forking import prepare
+    from mnist_lab.start import start
 
-        prepare()
-
-    from mnist_lab.tracking import open_store
-
-    store = open_store()  # before TensorFlow, which takes longer to import than this to fail
+    store = start(workers)
 
     from mnist_lab.runner import run_experiment
     from mnist_lab.team import team

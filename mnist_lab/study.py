@@ -103,15 +103,10 @@ def main(
     study_name = path.stem + "".join(changes)
     url = storage or f"sqlite:///{path.with_suffix('.db')}"
 
-    if workers is not None:
-        from mnist_lab.forking import prepare
-
-        prepare()
-
     from mnist_lab.connection import without_password
-    from mnist_lab.tracking import open_store
+    from mnist_lab.start import start
 
-    store = open_store()  # before TensorFlow, which takes longer to import than this to fail
+    store = start(workers)
 
     from mnist_lab.search import run_study
     from mnist_lab.team import team

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
-from mnist_lab import api_store, provenance, sqlite_store
+from mnist_lab import api_store, new_store, provenance, sqlite_store
 from mnist_lab.connection import (
     ACCEPTED,
     TrackingError,
@@ -23,7 +23,6 @@ from mnist_lab.connection import (
 )
 from mnist_lab.declared import nearest
 from mnist_lab.delivery import deliver, log_batch
-from mnist_lab.files import whole
 from mnist_lab.interrupts import held, is_interrupt
 from mnist_lab.line import Line
 from mnist_lab.measured import PARENT_TAG, Measured
@@ -314,12 +313,16 @@ class Store:
         return self._line.ask(lambda client: api_store.read_epochs(client, runs))
 
 
-def open_store(create: bool = True, uri: str | None = None) -> Store:
+def open_store(
+    create: bool = True, uri: str | None = None, meanwhile: Callable[[], object] | None = None
+) -> Store:
     """The store of MLFLOW_TRACKING_URI, or MLflow's default: mlflow.db in the current folder.
 
     Args:
         create: make a local database that does not exist; readers do not.
         uri: of another store.
+        meanwhile: what there is to do while another process makes the database; None if it is
+            to be made by this one. Not called where there is one.
 
     Raises:
         TrackingError: it cannot be reached or written; said within seconds.
@@ -341,7 +344,7 @@ def open_store(create: bool = True, uri: str | None = None) -> Store:
     try:
         with impatient(), alone(path):
             if path is not None and not path.exists():
-                _make(path)
+                new_store.make(path, meanwhile)
             store = Store(uri)
             store._line.client.search_experiments(max_results=1)
     except Exception as error:
@@ -350,12 +353,6 @@ def open_store(create: bool = True, uri: str | None = None) -> Store:
             f"({first_line(error, uri, shown)}); expected {ACCEPTED}"
         ) from None
     return store
-
-
-def _make(path: Path) -> None:
-    """Make a local database, all of it or nothing: MLflow cannot go on with half of its tables."""
-    with whole(path) as unfinished:
-        mlflow.MlflowClient(f"sqlite:///{unfinished}").search_experiments(max_results=1)
 
 
 def _experiment(client: mlflow.MlflowClient, name: str) -> mlflow.entities.Experiment:

@@ -24,6 +24,7 @@ pruner = "median"
 
 [config]
 epochs = {epochs}
+batch_size = 100
 validation_size = 400
 
 [search]

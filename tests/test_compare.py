@@ -21,6 +21,7 @@ baseline = "8"
 seeds = 2
 
 [config]
+batch_size = 100
 epochs = 1
 
 [variants.8]
@@ -35,6 +36,7 @@ trials = 2
 
 [config]
 epochs = 1
+batch_size = 100
 validation_size = 400
 
 [search]

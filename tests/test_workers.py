@@ -29,6 +29,7 @@ baseline = "8"
 seeds = 2
 
 [config]
+batch_size = 100
 epochs = 3
 
 [variants.8]

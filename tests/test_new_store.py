@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mnist_lab.tracking import open_store
+from tests.conftest import ROOT, environment
+
+
+def tables(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Tables and indices, each with its columns."""
+    with sqlite3.connect(path) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM sqlite_master")]
+        return {name: database.execute(f"PRAGMA table_info('{name}')").fetchall() for name in names}
+
+
+def test_another_process_makes_the_tables_of_a_new_store(
+    bare_workspace: Path, empty_store: Path
+) -> None:
+    happened: list[bool] = []
+    store = open_store(meanwhile=lambda: happened.append(Path("mlflow.db").exists()))
+    assert happened == [False]
+    assert tables(Path("mlflow.db")) == tables(empty_store)
+    assert store.runs(store.experiment("test")) == []
+    open_store(meanwhile=lambda: happened.append(True))  # now there is one
+    assert happened == [False]
+
+
+def test_where_no_other_process_can_the_command_makes_them_itself(
+    bare_workspace: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = bare_workspace / "python"
+    python.write_text("#!/bin/sh\necho half > $(echo $3 | sed s,sqlite:///,,)\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    open_store(meanwhile=lambda: None)
+    assert tables(Path("mlflow.db")) == tables(empty_store)
+
+
+def test_what_interrupts_the_command_ends_the_other_process(bare_workspace: Path) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_store(meanwhile=interrupt)
+    assert not Path("mlflow.db").exists()
+    assert not [child for child in psutil.Process().children() if "-c" in child.cmdline()]
+
+
+_WAITS = """
+import time
+from mnist_lab.tracking import open_store
+open_store(meanwhile=lambda: (print("waits", flush=True), time.sleep(100)))
+"""
+
+
+def test_the_other_process_dies_with_the_command(bare_workspace: Path) -> None:
+    command = [sys.executable, "-c", _WAITS]
+    variables = environment(PYTHONPATH=str(ROOT))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=variables) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"waits\n"
+        (other,) = psutil.Process(process.pid).children()
+        process.send_signal(signal.SIGKILL)
+    other.wait(10)
+    assert not Path("mlflow.db").exists()
