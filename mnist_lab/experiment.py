@@ -69,7 +69,7 @@ def main(
 
     from mnist_lab.start import start
 
-    store = start(workers)
+    store = start("mnist_lab.runner", workers, scheduler)
 
     from mnist_lab.runner import run_experiment
     from mnist_lab.team import team

@@ -1,4 +1,4 @@
-"""A new local store: MLflow makes its tables in a process of their own, while this one imports."""
+"""A new local store: another process makes MLflow's tables, while this one imports."""
 
 from __future__ import annotations
 
@@ -8,40 +8,67 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mnist_lab.files import whole
-from mnist_lab.mlflow_backend import mlflow
 
-# It ends at once when the process that waits for it does: the next one begins the file anew.
+# It ends at once when the process that began it does: the next one begins the file anew.
 _TABLES = """
-import os, sys, threading
-threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
-import mlflow
-mlflow.MlflowClient(sys.argv[1]).search_experiments(max_results=1)
-os._exit(0)
+import mlflow, os, sys, threading
+uri = sys.stdin.readline().strip()
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+if uri:
+    mlflow.MlflowClient(uri).search_experiments(max_results=1)
+    os._exit(0)
 """
 
 
-def make(path: Path, meanwhile: Callable[[], object] | None) -> None:
+class Beside:
+    """A process beside this one, which imports MLflow at once and makes tables when it is told.
+
+    Args:
+        meanwhile: what this process has to do anyway while the tables are made.
+    """
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        self._meanwhile = meanwhile
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _TABLES],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def __enter__(self) -> Beside:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it, whatever it does."""
+        self._process.kill()
+        self._process.communicate()
+
+    def made(self, uri: str) -> bool:
+        """Have the tables made; False if that fails."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(f"{uri}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return False
+        self._meanwhile()
+        return self._process.wait() == 0
+
+
+def make(path: Path, beside: Beside | None) -> None:
     """Make a database, all of it or nothing: MLflow cannot go on with half of its tables.
 
     Args:
         path: where there is none yet.
-        meanwhile: what this process has to do anyway; the two seconds of the tables are then
-            spent by another.
+        beside: who makes the tables; None for this process.
     """
     with whole(path) as unfinished:
         uri = f"sqlite:///{unfinished}"
-        if meanwhile is not None and _made_beside(uri, meanwhile):
+        if beside is not None and beside.made(uri):
             return
+        from mnist_lab.mlflow_backend import mlflow
+
         unfinished.unlink(missing_ok=True)
         mlflow.MlflowClient(uri).search_experiments(max_results=1)
-
-
-def _made_beside(uri: str, meanwhile: Callable[[], object]) -> bool:
-    with subprocess.Popen(
-        [sys.executable, "-c", _TABLES, uri],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        meanwhile()
-        return process.wait() == 0

@@ -1,19 +1,26 @@
-"""How commands that train begin: the store is opened while TensorFlow is imported."""
+"""How commands that train begin: the store is opened before TensorFlow is imported."""
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mnist_lab.new_store import Beside
 
 if TYPE_CHECKING:
     from mnist_lab.tracking import Store
 
 
-def start(workers: int | None) -> Store:
+def start(module: str, workers: int | None, scheduler: str | None) -> Store:
     """The store, opened first: TensorFlow takes longer to import than a store to fail.
 
     Args:
+        module: what the command will import next.
         workers: of this machine, which will be forked; None for none.
+        scheduler: of other workers; None for none.
 
     Raises:
         TrackingError: the store cannot be reached or written.
@@ -23,7 +30,10 @@ def start(workers: int | None) -> Store:
         from mnist_lab.forking import prepare
 
         prepare()
+    new = "MLFLOW_TRACKING_URI" not in os.environ and not Path("mlflow.db").exists()
+    alone = workers is None and scheduler is None  # this process trains, with TensorFlow
+    modules = [module, *(["mnist_lab.recording"] if alone else [])]
+    with Beside(lambda: [*map(import_module, modules)]) if new else nullcontext() as beside:
+        from mnist_lab.tracking import open_store
 
-    from mnist_lab.tracking import open_store
-
-    return open_store(meanwhile=lambda: import_module("mnist_lab.recording"))
+        return open_store(beside=beside)

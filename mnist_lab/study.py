@@ -106,7 +106,7 @@ def main(
     from mnist_lab.connection import without_password
     from mnist_lab.start import start
 
-    store = start(workers)
+    store = start("mnist_lab.search", workers, scheduler)
 
     from mnist_lab.search import run_study
     from mnist_lab.team import team

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
-from mnist_lab import api_store, new_store, provenance, sqlite_store
+from mnist_lab import api_store, provenance, sqlite_store
 from mnist_lab.connection import (
     ACCEPTED,
     TrackingError,
@@ -27,6 +27,7 @@ from mnist_lab.interrupts import held, is_interrupt
 from mnist_lab.line import Line
 from mnist_lab.measured import PARENT_TAG, Measured
 from mnist_lab.mlflow_backend import mlflow
+from mnist_lab.new_store import Beside, make
 from mnist_lab.process import this_process
 from mnist_lab.room import check_artifacts, check_database, check_temporary
 from mnist_lab.run import ANSWERS, REASON_LENGTH, Run
@@ -313,16 +314,13 @@ class Store:
         return self._line.ask(lambda client: api_store.read_epochs(client, runs))
 
 
-def open_store(
-    create: bool = True, uri: str | None = None, meanwhile: Callable[[], object] | None = None
-) -> Store:
+def open_store(create: bool = True, uri: str | None = None, beside: Beside | None = None) -> Store:
     """The store of MLFLOW_TRACKING_URI, or MLflow's default: mlflow.db in the current folder.
 
     Args:
         create: make a local database that does not exist; readers do not.
         uri: of another store.
-        meanwhile: what there is to do while another process makes the database; None if it is
-            to be made by this one. Not called where there is one.
+        beside: who makes a database's tables, if there is none; None for this process.
 
     Raises:
         TrackingError: it cannot be reached or written; said within seconds.
@@ -344,7 +342,7 @@ def open_store(
     try:
         with impatient(), alone(path):
             if path is not None and not path.exists():
-                new_store.make(path, meanwhile)
+                make(path, beside)
             store = Store(uri)
             store._line.client.search_experiments(max_results=1)
     except Exception as error:

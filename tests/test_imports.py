@@ -207,7 +207,7 @@ ALLOWED = {
     "space": {"conditional", "config", "declared", "dimensions"},
     "sqlite_store": set(),
     "standing": {"cells", "config", "question", "sqlite_store"},
-    "start": {"forking", "recording", "tracking"},
+    "start": {"forking", "new_store", "tracking"},
     "study": {
         "command",
         "conditional",

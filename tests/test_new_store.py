@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mnist_lab.new_store import Beside
 from mnist_lab.tracking import open_store
 from tests.conftest import ROOT, environment
 
@@ -24,11 +25,13 @@ def test_another_process_makes_the_tables_of_a_new_store(
     bare_workspace: Path, empty_store: Path
 ) -> None:
     happened: list[bool] = []
-    store = open_store(meanwhile=lambda: happened.append(Path("mlflow.db").exists()))
+    with Beside(lambda: happened.append(Path("mlflow.db").exists())) as beside:
+        store = open_store(beside=beside)
     assert happened == [False]
     assert tables(Path("mlflow.db")) == tables(empty_store)
     assert store.runs(store.experiment("test")) == []
-    open_store(meanwhile=lambda: happened.append(True))  # now there is one
+    with Beside(lambda: happened.append(True)) as beside:
+        open_store(beside=beside)  # now there is one
     assert happened == [False]
 
 
@@ -36,10 +39,11 @@ def test_where_no_other_process_can_the_command_makes_them_itself(
     bare_workspace: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python = bare_workspace / "python"
-    python.write_text("#!/bin/sh\necho half > $(echo $3 | sed s,sqlite:///,,)\nexit 1\n")
+    python.write_text("#!/bin/sh\nread uri\necho half > ${uri#sqlite:///}\nexit 1\n")
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    open_store(meanwhile=lambda: None)
+    with Beside(lambda: None) as beside:
+        open_store(beside=beside)
     assert tables(Path("mlflow.db")) == tables(empty_store)
 
 
@@ -47,16 +51,18 @@ def test_what_interrupts_the_command_ends_the_other_process(bare_workspace: Path
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        open_store(meanwhile=interrupt)
+    with pytest.raises(KeyboardInterrupt), Beside(interrupt) as beside:
+        open_store(beside=beside)
     assert not Path("mlflow.db").exists()
     assert not [child for child in psutil.Process().children() if "-c" in child.cmdline()]
 
 
 _WAITS = """
 import time
+from mnist_lab.new_store import Beside
 from mnist_lab.tracking import open_store
-open_store(meanwhile=lambda: (print("waits", flush=True), time.sleep(100)))
+with Beside(lambda: (print("waits", flush=True), time.sleep(100))) as beside:
+    open_store(beside=beside)
 """
 
 
