@@ -75,7 +75,7 @@ def test_a_killed_worker_costs_its_trial_one_more_try(workspace: Path, small: la
 def test_a_study_that_is_killed_ten_times_ends_as_if_it_was_not(
     workspace: Path, small: lab.Dataset
 ) -> None:
-    declare(workspace, small, trials=12, epochs=20)
+    declare(workspace, small, trials=9, epochs=20)
     url = f"sqlite:///{workspace}/studies/s.db"
     moments = random.Random(5)
     for _ in range(10):
@@ -89,7 +89,7 @@ def test_a_study_that_is_killed_ten_times_ends_as_if_it_was_not(
         _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert err == ""
-    check(url, 12)
+    check(url, 9)
     confirmed = lab.runs("s").query("stage == 'confirmation' and status == 'FINISHED'")
     assert len(confirmed) == len(set(zip(confirmed["variant"], confirmed["seed"], strict=True)))
 
