@@ -27,6 +27,7 @@ from benchmarks.drawings import growth
 
 TRIALS = 500
 WARM = 50  # trials until the caches of compiled programs are full
+SPAN = 50  # trials whose median is compared: memory sways with the widths at hand
 STUDY = f"""
 title = "Memory"
 trials = {TRIALS}
@@ -75,7 +76,8 @@ def watched(folder: Path) -> list[dict[str, object]]:
         time.sleep(5)
         try:
             size = psutil.Process(process.pid).memory_info().rss / 2**20
-            if done := trials_done(folder / "memory.db"):
+            done = trials_done(folder / "memory.db")
+            if done and size:  # a process that has ended has none
                 rows.append({"trials": done, "resident_MiB": f"{size:.1f}"})
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             break
@@ -88,10 +90,18 @@ def main() -> None:
         write("growth", watched(Path(folder)))
     table = pd.read_csv(RESULTS / "growth.csv", comment="#")
     growth(table)
-    warm = table[table["trials"] >= WARM].iloc[0]
-    last = table.iloc[-1]
-    share = last["resident_MiB"] / warm["resident_MiB"] - 1
-    print(f"from trial {warm['trials']:.0f} to {last['trials']:.0f}: {100 * share:+.1f}%")
+    early = median(table, WARM, WARM + SPAN)
+    late = median(table, TRIALS - SPAN, TRIALS - 1)  # after the last come the figures
+    print(
+        f"{early:.0f} MiB in trials {WARM} to {WARM + SPAN}, {late:.0f} in the last {SPAN}:",
+        end=" ",
+    )
+    print(f"{100 * (late / early - 1):+.1f}%")
+
+
+def median(table: pd.DataFrame, first: int, last: int) -> float:
+    """Of the memory while so many trials were done, in MiB."""
+    return float(table.loc[table["trials"].between(first, last), "resident_MiB"].median())
 
 
 if __name__ == "__main__":
