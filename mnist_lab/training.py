@@ -8,21 +8,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from mnist_lab.backend import keras, release_variables, tf
 from mnist_lab.config import ConfigError, RunConfig
 from mnist_lab.data import SIDE, Dataset, Split
-from mnist_lab.distortion import AFFINE, affine_maps, distorted, neighbours
+from mnist_lab.distortion import AFFINE, distorted, neighbours
 from mnist_lab.graph import Graph, aligned
 from mnist_lab.learning import NUMBERS, Learner
 from mnist_lab.models import build_network, count_parameters, serving_model
+from mnist_lab.plan import Plan, distorts, plan_of
 from mnist_lab.preprocessing import set_statistics
 from mnist_lab.provenance import cores
 from mnist_lab.randomness import stream
-from mnist_lab.schedules import values
 
 # Images in one forward pass of an evaluation: large enough to keep the cores busy, small
 # enough that the activations of a wide net stay small.
@@ -90,7 +90,7 @@ class Training:
         self._network = build_network(config, seed)
         set_statistics(self._network, config, self._training)
         self._state = [np.array(v) for v in Learner(config, self._network).variables]
-        prepare = neighbours if _distorts(config) else _flat
+        prepare = neighbours if distorts(config) else _flat
         self._images = aligned(prepare(self._training.images))
         self._labels = self._training.labels
 
@@ -121,7 +121,7 @@ class Training:
 
     def _next_plan(self) -> Plan:
         if self._upcoming is None:
-            self._upcoming = _plan(self.config, self.seed, self._epochs_done, len(self._training))
+            self._upcoming = plan_of(self.config, self.seed, self._epochs_done, len(self._training))
         return self._upcoming
 
     @property
@@ -199,54 +199,6 @@ def _flat(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1)
 
 
-class Plan(NamedTuple):
-    """What an epoch of one training does, drawn and scheduled before it begins.
-
-    Attributes:
-        order: (size,) int32, the images in the order of their use.
-        rates: (updates,) float32, the learning rate of each update.
-        momenta: (updates,) float32, its momentum.
-        mixes: (updates,) float32, the weight in [0, 1] of an image itself under mixup.
-        maps: (size, 6) float32, the affine map of each image in the order of their use; (0, 6)
-            where nothing is distorted.
-        seed: () int32, of the epoch's elastic distortions.
-    """
-
-    order: np.ndarray
-    rates: np.ndarray
-    momenta: np.ndarray
-    mixes: np.ndarray
-    maps: np.ndarray
-    seed: np.ndarray
-
-
-def _plan(config: RunConfig, seed: int, epoch: int, size: int) -> Plan:
-    """The plan of an epoch, counted from 0."""
-    updates = -(-size // min(config.batch_size, size))
-    place = {"epoch": epoch, "epochs": config.epochs, "updates": updates}
-    draw = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2, epoch)))
-    mixes = draw.beta(config.mixup, config.mixup, updates) if config.mixup else np.ones(updates)
-    distorted_images = size if _distorts(config) else 0
-    return Plan(
-        order=_permutation(seed, epoch, size),
-        rates=values(config.learning_rate_schedule, config.learning_rate, **place),
-        momenta=values(config.momentum_schedule, config.momentum or 0.0, **place),
-        mixes=mixes.astype(np.float32),
-        maps=affine_maps(config, distorted_images, draw),
-        seed=np.array(draw.integers(2**31), np.int32),
-    )
-
-
-def _distorts(config: RunConfig) -> bool:
-    return any(getattr(config, name) for name in (*AFFINE, "elastic_alpha"))
-
-
-def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-    """The order of the images in an epoch (counted from 0): (size,) int32."""
-    stream = np.random.SeedSequence(seed, spawn_key=(1, epoch))
-    return np.random.default_rng(stream).permutation(size).astype(np.int32)
-
-
 def _structure(config: RunConfig) -> RunConfig:
     """`config` without the numbers that the compiled epoch reads from its state or its plan.
 
@@ -258,7 +210,7 @@ def _structure(config: RunConfig) -> RunConfig:
         *("epochs", "validation_size", "initializer", "initializer_scale"),
     )
     plain = {name: RunConfig.model_fields[name].default for name in (*same, *AFFINE)}
-    plain["shift"] = 1.0 if _distorts(config) else 0.0
+    plain["shift"] = 1.0 if distorts(config) else 0.0
     switched = (*NUMBERS, *NOISES, "weight_decay", "ema_decay", "mixup")
     plain |= {name: 0.5 if getattr(config, name) else 0.0 for name in switched}
     plain["layer_dropout"] = tuple(0.5 if rate else 0.0 for rate in config.layer_dropout)
@@ -363,7 +315,7 @@ class _Program:
         if self._rest:
             # Compiled as well, the one short batch would take half of the time of the compilation.
             # What distorts images runs only compiled.
-            short = _traced(self._train_rest, jit_compile=_distorts(self._structure))
+            short = _traced(self._train_rest, jit_compile=distorts(self._structure))
             state, rest_loss, rest_correct = short(state, images, labels, plan)
             loss, correct = loss + rest_loss, correct + rest_correct
         return state, loss, correct
@@ -405,7 +357,7 @@ class _Program:
         first = i * self._batch_size
         chosen = tf.slice(plan.order, [first], [size])
         pixels = tf.gather(images, chosen)
-        if _distorts(self._structure):
+        if distorts(self._structure):
             maps = tf.slice(plan.maps, [first, 0], [size, 6])
             key = stream(plan.seed, tf.convert_to_tensor(i))
             pixels = distorted(pixels, maps, key, self._learner.elastic())

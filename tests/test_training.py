@@ -14,9 +14,10 @@ from mnist_lab.backend import keras
 from mnist_lab.config import ConfigError
 from mnist_lab.models import build_network
 from mnist_lab.optimizers import build_optimizer
+from mnist_lab.plan import permutation, plan_of
 from mnist_lab.preprocessing import set_statistics
 from mnist_lab.provenance import cores
-from mnist_lab.training import _permutation, _plan, _program, threads
+from mnist_lab.training import _program, threads
 from tests.conftest import ROOT, environment
 
 
@@ -67,7 +68,7 @@ def fit_in_the_same_order(
     history: dict[str, list[float]] = {}
     one_hot = np.eye(10, dtype=np.float32)
     for epoch in range(config.epochs):
-        plan = _plan(config, seed, epoch, len(training))
+        plan = plan_of(config, seed, epoch, len(training))
         passed = plain.fit(
             training.images[plan.order].astype(np.float32),
             one_hot[training.labels[plan.order]],
@@ -181,7 +182,7 @@ def test_trainings_in_turn_do_not_disturb_each_other(small: lab.Dataset) -> None
 
 
 def test_every_epoch_has_a_fresh_order_of_all_images() -> None:
-    first, second = (_permutation(0, epoch, 1_000) for epoch in (0, 1))
+    first, second = (permutation(0, epoch, 1_000) for epoch in (0, 1))
     assert sorted(first) == sorted(second) == list(range(1_000))
     assert (first != second).any()
 
