@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import os
 
+from mnist_lab.deferred import defer
+
 # Nothing is sent anywhere, and git is not looked for. What a user has set is obeyed.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
@@ -21,7 +23,9 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
-import mlflow
+# It imports a web framework.
+defer("mlflow", "gateway")
+import mlflow  # noqa: E402
 
 # MLflow announces each schema migration of a new database; that is not news to the user.
 for _name in ("mlflow", "alembic"):

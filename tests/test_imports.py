@@ -115,7 +115,7 @@ ALLOWED = {
     "measured": set(),
     "memory": {"config"},
     "mistakes": {"looks"},
-    "mlflow_backend": set(),
+    "mlflow_backend": {"deferred"},
     "models": {"backend", "config", "data", "layers", "optimizers", "preprocessing"},
     "new_store": {"files", "mlflow_backend"},
     "opening": {
