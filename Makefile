@@ -16,7 +16,7 @@ BENCHMARKS := training variants startup first_epoch epochs costs threads workers
 # Without compiled bytecode, importing TensorFlow takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: baseline test check format results bench bench-peers picture clean
+.PHONY: baseline test check lint format results bench bench-peers picture clean
 
 baseline: $(VENV)/.installed
 	$(BIN)/python -m mnist_lab.study baseline
@@ -28,13 +28,16 @@ results: $(VENV)/.installed
 		$(BIN)/python -m mnist_lab.experiment $$name --output experiments/results/$$name.csv || exit; \
 	done
 
-test: check
+# The types are checked by a test, beside the others.
+test: lint
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist load --maxschedchunk 1
 
-check: $(VENV)/.installed-test
+check: lint
+	$(BIN)/mypy
+
+lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff format .

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from mnist_lab.declared import UserError
 
@@ -49,7 +49,7 @@ def mean_interval(values: Array, level: float = LEVEL) -> Interval:
         mean, low and high, each (...).
     """
     center = np.asarray(values.mean(axis=-1))
-    half = stats.t.ppf(1 - level / 2, values.shape[-1] - 1) * _standard_error(values)
+    half = scipy.stats.t.ppf(1 - level / 2, values.shape[-1] - 1) * _standard_error(values)
     return Interval(center, center - half, center + half)
 
 
@@ -64,7 +64,7 @@ def paired_p(differences: Array) -> Array:
         are zero and p 0 elsewhere.
     """
     t = _t(differences.mean(axis=-1), _standard_error(differences))
-    return np.asarray(2 * stats.t.sf(np.abs(t), differences.shape[-1] - 1))
+    return np.asarray(2 * scipy.stats.t.sf(np.abs(t), differences.shape[-1] - 1))
 
 
 def equivalence_p(differences: Array, margin: float) -> Array:
@@ -79,7 +79,7 @@ def equivalence_p(differences: Array, margin: float) -> Array:
     """
     center, error = differences.mean(axis=-1), _standard_error(differences)
     nearer = np.minimum(_t(center + margin, error), _t(margin - center, error))
-    return np.asarray(stats.t.sf(nearer, differences.shape[-1] - 1))
+    return np.asarray(scipy.stats.t.sf(nearer, differences.shape[-1] - 1))
 
 
 def holm(p: Array) -> Array:

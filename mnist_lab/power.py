@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 import numpy as np
-from scipy import optimize, stats
+import scipy
 
 from mnist_lab.estimates import LEVEL, ComparisonError
 
@@ -21,11 +21,11 @@ def paired_power(difference: float, sd: float, n: int, level: float = LEVEL) -> 
         n: pairs, >= 2.
         level: of the test.
     """
-    critical = stats.t.ppf(1 - level / 2, n - 1)
+    critical = scipy.stats.t.ppf(1 - level / 2, n - 1)
     noncentrality = abs(difference) / sd * np.sqrt(n)
-    above = stats.nct.sf(critical, n - 1, noncentrality)
+    above = scipy.stats.nct.sf(critical, n - 1, noncentrality)
     # The lower tail, mirrored: scipy's own lower tail is NaN for large noncentrality.
-    return float(above + stats.nct.sf(critical, n - 1, -noncentrality))
+    return float(above + scipy.stats.nct.sf(critical, n - 1, -noncentrality))
 
 
 def detectable_difference(sd: float, n: int, level: float = LEVEL) -> float:
@@ -44,7 +44,9 @@ def detectable_difference(sd: float, n: int, level: float = LEVEL) -> float:
     high = 1.0
     while paired_power(high, 1.0, n, level) < POWER:
         high *= 2
-    return sd * float(optimize.brentq(lambda d: paired_power(d, 1.0, n, level) - POWER, 0.0, high))
+    return sd * float(
+        scipy.optimize.brentq(lambda d: paired_power(d, 1.0, n, level) - POWER, 0.0, high)
+    )
 
 
 def seeds_needed(difference: float, sd: float, level: float = LEVEL) -> int:

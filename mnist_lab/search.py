@@ -14,7 +14,6 @@ from mnist_lab.conditional import ConditionalSpace
 from mnist_lab.config import RunConfig
 from mnist_lab.data import Dataset
 from mnist_lab.dimensions import Choices, IntRange
-from mnist_lab.drawing import draw
 from mnist_lab.interrupts import held
 from mnist_lab.opening import HEARTBEAT_SECONDS, alone_with, disposed, open_study, quiet
 from mnist_lab.outcome import Outcome, finished, log_outcome, outcome_of
@@ -107,7 +106,12 @@ def run_study(
             search.run(team, timeout)
             outcome = outcome_of(declaration, study, experiment_id, parent.id)
             log_outcome(parent, declaration, study, outcome)
-            draw(parent, declaration, study, study_name, name, store)
+            # Of several processes that end together, one draws, and the others find it done.
+            with alone_with(storage_url):
+                # Its import takes two seconds, which the first trial need not wait for.
+                from mnist_lab.drawing import draw
+
+                draw(parent, declaration, study, study_name, name, store)
     return outcome
 
 

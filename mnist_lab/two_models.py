@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from mnist_lab.estimates import LEVEL, ComparisonError, check_level
 
@@ -74,11 +74,11 @@ def mcnemar(
         difference=(only_b - only_a) / truth.size,
         low=low,
         high=high,
-        p=float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0,
+        p=float(scipy.stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0,
     )
 
 
 def _agresti_min(only_a: int, only_b: int, m: int, level: float) -> tuple[float, float]:
     m, discordant, center = m + 2, only_a + only_b + 1, (only_b - only_a) / (m + 2)
-    half = stats.norm.ppf(1 - level / 2) * np.sqrt((discordant / m - center**2) / m)
+    half = scipy.stats.norm.ppf(1 - level / 2) * np.sqrt((discordant / m - center**2) / m)
     return max(float(center - half), -1.0), min(float(center + half), 1.0)

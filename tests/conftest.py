@@ -36,7 +36,10 @@ from mnist_lab.tracking import open_store
 ROOT = Path(__file__).parent.parent
 # The longest tests are in these. They begin first, so that those that are left at the end, when one
 # process waits for the other, are short.
-LONG = ("browser", "readme", "survival", "workers", "outage", "experiment", "study", "training")
+LONG = (
+    *("browser", "readme", "survival", "workers", "types"),
+    *("outage", "experiment", "study", "training"),
+)
 Command = Callable[..., "Done"]
 
 

@@ -64,7 +64,7 @@ def test_mlflows_page_shows_the_table_of_a_study(bare_workspace: Path) -> None:
     assert printed is not None
     table = lab.runs("baseline")
     assert (table["val_accuracy"] > 0.9).any()
-    with served(workspace, "ui") as port, browser(workspace) as driver:
+    with served(workspace, "ui", "--workers", "1") as port, browser(workspace) as driver:
         driver.get(f"http://127.0.0.1:{port}{printed[1]}")
 
         def text() -> str:

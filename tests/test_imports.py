@@ -331,7 +331,7 @@ def test_each_library_has_its_door() -> None:
 
 
 def loaded_after(code: str) -> set[str]:
-    """The libraries that a fresh process has loaded after running `code`."""
+    """All modules that a fresh process has loaded after running `code`."""
     done = subprocess.run(
         [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"],
         cwd=ROOT,
@@ -340,7 +340,7 @@ def loaded_after(code: str) -> set[str]:
         text=True,
         check=True,
     )
-    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    return set(done.stdout.splitlines()[-1].split())
 
 
 HEAVY = {"tensorflow", "keras", "mlflow", "optuna", "pandas", "numpy", "pydantic", "click"}
@@ -356,6 +356,14 @@ def test_help_imports_nothing_that_computes() -> None:
         loaded = loaded_after(code)
         assert not loaded & (HEAVY - {"click", "pydantic"}), module
         assert "click" in loaded
+
+
+def test_a_command_begins_to_train_without_what_only_its_end_needs() -> None:
+    """Statistics, figures and importances: three seconds of imports."""
+    modules = ("search", "runner", "cells", "trial", "recording", "team")
+    loaded = loaded_after("\n".join(f"import mnist_lab.{module}" for module in modules))
+    assert {"tensorflow", "mlflow", "optuna"} <= loaded
+    assert not loaded & {"scipy.stats", "sklearn", "matplotlib", "plotly", "fastapi"}
 
 
 def test_every_public_name_can_be_had() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -83,8 +84,9 @@ class Server:
 
 
 @pytest.fixture
-def server(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(workspace: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     (workspace / "server").mkdir()
+    shutil.copy(empty_store, workspace / "server" / "mlflow.db")
     server = Server(workspace / "server")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     try:

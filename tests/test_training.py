@@ -64,6 +64,7 @@ def fit_in_the_same_order(
         optimizer=build_optimizer(config, network),
         loss=losses[config.loss, config.output],
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        run_eagerly=True,  # to compile it takes longer than these few steps
     )
     history: dict[str, list[float]] = {}
     one_hot = np.eye(10, dtype=np.float32)
@@ -274,7 +275,7 @@ def resident():
     gc.collect()
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
 data = lab.load_mnist()
-data = lab.Dataset(data.train_images[:5000], data.train_labels[:5000], data.test_images[:500],
+data = lab.Dataset(data.train_images[:1000], data.train_labels[:1000], data.test_images[:500],
                    data.test_labels[:500], "part", "mnist")
 for count in range(1, 201):
     config = lab.RunConfig(hidden=(64,), epochs=1, learning_rate=1e-3 / count, dropout=0.1)
