@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from mnist_lab.config import RunConfig
+from mnist_lab.importing import uncollected
 from mnist_lab.process import KILLED, is_dead
 from mnist_lab.progress import Progress
 from mnist_lab.question import Candidate
@@ -126,7 +127,8 @@ class CellTask:
     def run(self, bench: Bench) -> None:
         """Train, as a run on record."""
         # TensorFlow takes seconds to import: whoever only gives cells out needs none of it.
-        from mnist_lab.recording import record
+        with uncollected("mnist_lab.recording"):
+            from mnist_lab.recording import record
 
         cell = self.cell
         with bench.store.run(

@@ -7,9 +7,6 @@ import os
 import sys
 from multiprocessing import forkserver
 
-# What a worker needs, imported once for all of them. Nothing is computed before the fork, which
-# TensorFlow's threads would not survive.
-_IMPORTED = ["distributed", "mnist_lab.recording", "mnist_lab.trial", "mnist_lab.cells"]
 # One thread each, as Dask has it for its workers: NumPy starts its threads with its import.
 _SINGLE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -27,5 +24,5 @@ def prepare() -> None:
     if can_fork():
         for name in _SINGLE:
             os.environ.setdefault(name, "1")
-        multiprocessing.get_context("forkserver").set_forkserver_preload(_IMPORTED)
+        multiprocessing.get_context("forkserver").set_forkserver_preload(["mnist_lab.preloaded"])
         forkserver.ensure_running()

@@ -11,7 +11,8 @@ from mnist_lab.files import whole
 
 # It ends at once when the process that began it does: the next one begins the file anew.
 _TABLES = """
-import os, sys, threading
+import gc, os, sys, threading
+gc.disable()
 from mnist_lab.mlflow_backend import mlflow
 uri = sys.stdin.readline().strip()
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()

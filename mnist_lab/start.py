@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnist_lab.importing import uncollected
 from mnist_lab.new_store import Beside
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ def start(module: str, workers: int | None, scheduler: str | None) -> Store:
     new = "MLFLOW_TRACKING_URI" not in os.environ and not Path("mlflow.db").exists()
     alone = workers is None and scheduler is None  # this process trains, with TensorFlow
     modules = [module, *(["mnist_lab.recording"] if alone else [])]
-    with Beside(lambda: [*map(import_module, modules)]) if new else nullcontext() as beside:
-        from mnist_lab.tracking import open_store
+    with uncollected("mnist_lab.tracking", module):
+        with Beside(lambda: [*map(import_module, modules)]) if new else nullcontext() as beside:
+            from mnist_lab.tracking import open_store
 
-        return open_store(beside=beside)
+            store = open_store(beside=beside)
+        import_module(module)
+    return store

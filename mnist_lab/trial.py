@@ -14,6 +14,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from mnist_lab.config import RunConfig
+from mnist_lab.importing import uncollected
 from mnist_lab.interrupts import held
 from mnist_lab.opening import HEARTBEAT_SECONDS, loaded_study, quiet
 from mnist_lab.process import this_process
@@ -147,7 +148,8 @@ class _Training:
     def _train(self, seed: int, run: Run) -> TrialState | None:
         """Train and record once, and report: the trial's state, or None if it goes on."""
         # TensorFlow takes seconds to import: whoever only gives trials out needs none of it.
-        from mnist_lab.recording import record
+        with uncollected("mnist_lab.recording"):
+            from mnist_lab.recording import record
 
         config = self._task.config
         pruned = False

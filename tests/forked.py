@@ -19,13 +19,7 @@ import tempfile
 from pathlib import Path
 
 _FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(
-    [
-        *("mnist_lab.recording", "mnist_lab.search", "mnist_lab.confirmation", "mnist_lab.figures"),
-        *("mnist_lab.drawing", "optuna.visualization", "optuna.importance", "plotly.graph_objects"),
-        "mlflow.store.tracking.sqlalchemy_store",
-    ]
-)
+_FORKING.set_forkserver_preload(["tests.preloaded"])
 
 
 class Forked:

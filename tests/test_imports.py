@@ -18,7 +18,16 @@ ALLOWED = {
     "api_store": {"mlflow_backend", "sqlite_store"},
     "backend": {"deferred"},
     "calibration": {"estimates"},
-    "cells": {"config", "process", "progress", "question", "recording", "tracking", "work"},
+    "cells": {
+        "config",
+        "importing",
+        "process",
+        "progress",
+        "question",
+        "recording",
+        "tracking",
+        "work",
+    },
     "cluster": {
         "backend",
         "config",
@@ -98,6 +107,7 @@ ALLOWED = {
     "forest": {"looks"},
     "forking": set(),
     "graph": {"backend"},
+    "importing": set(),
     "interrupts": set(),
     "layers": {"backend", "randomness"},
     "learning": {"backend", "config", "data", "optimizers"},
@@ -146,6 +156,7 @@ ALLOWED = {
     "plan": {"config", "distortion", "schedules"},
     "planning": {"comparison", "config", "estimates", "pairing", "power", "question"},
     "power": {"estimates"},
+    "preloaded": {"cells", "importing", "recording", "trial"},
     "preprocessing": {"backend", "config", "data"},
     "process": set(),
     "progress": set(),
@@ -208,7 +219,7 @@ ALLOWED = {
     "space": {"conditional", "config", "declared", "dimensions"},
     "sqlite_store": set(),
     "standing": {"cells", "config", "question", "sqlite_store"},
-    "start": {"forking", "new_store", "tracking"},
+    "start": {"forking", "importing", "new_store", "tracking"},
     "study": {
         "command",
         "conditional",
@@ -263,6 +274,7 @@ ALLOWED = {
     },
     "trial": {
         "config",
+        "importing",
         "interrupts",
         "opening",
         "process",
@@ -281,7 +293,7 @@ ALLOWED = {
 DOORS = {
     "mlflow": {"mlflow_backend"},
     "optuna": {"search", "trial", "opening", "recovery", "outcome", "sampling", "drawing"},
-    "distributed": {"cluster"},
+    "distributed": {"cluster", "preloaded"},
     "tensorflow": {"backend"},
 }
 DOORS["keras"] = DOORS["tensorflow"]
