@@ -8,6 +8,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from mnist_lab import unsent
 from mnist_lab.importing import uncollected
 from mnist_lab.new_store import Beside
 
@@ -40,4 +43,6 @@ def start(module: str, workers: int | None, scheduler: str | None) -> Store:
 
             store = open_store(beside=beside)
         import_module(module)
+    if said := unsent.hint():
+        click.echo(said, err=True)
     return store

@@ -54,6 +54,17 @@ def kept() -> list[Path]:
     return sorted(folders, key=lambda f: (PARENT_TAG in runs[f].tags, runs[f].start_ms, f.name))
 
 
+def hint() -> str:
+    """What a command that begins to train says of the runs that are kept; "" if there are none."""
+    count = sum(1 for _ in FOLDER.glob(f"*/{_RECORD}"))
+    if not count:
+        return ""
+    return (
+        f"{FOLDER}/ keeps {count} run{'s' if count > 1 else ''} that a store did not take; what is "
+        "kept there counts once it is sent:\n  python -m mnist_lab.send"
+    )
+
+
 def read(folder: Path) -> Measured:
     """What is kept of a run.
 

@@ -219,7 +219,7 @@ ALLOWED = {
     "space": {"conditional", "config", "declared", "dimensions"},
     "sqlite_store": set(),
     "standing": {"cells", "config", "question", "sqlite_store"},
-    "start": {"forking", "importing", "new_store", "tracking"},
+    "start": {"forking", "importing", "new_store", "tracking", "unsent"},
     "study": {
         "command",
         "conditional",

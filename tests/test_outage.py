@@ -27,6 +27,7 @@ from mnist_lab.measured import PARENT_TAG, Measured, Value
 from mnist_lab.process import this_process
 from mnist_lab.progress import Progress
 from mnist_lab.recording import record as record_training
+from mnist_lab.start import start
 from mnist_lab.tables import EPOCH_METRICS
 from mnist_lab.tracking import Store, open_store
 from tests.conftest import Command, environment
@@ -301,6 +302,20 @@ def test_a_run_whose_process_was_killed_is_sent_as_failed(workspace: Path, lab_:
     assert run["status"] == "FAILED"
     assert run["epochs_done"] == 2
     assert "process ended" in run["reason"]
+
+
+def test_a_command_that_trains_says_what_waits_to_be_sent(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start("mnist_lab.runner", None, None)
+    assert capsys.readouterr() == ("", "")
+    for run_id in ("c" * 32, "d" * 32):
+        kept_run(run_id, status="FINISHED")
+    start("mnist_lab.runner", None, None)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "unsent/ keeps 2 runs" in err
+    assert "python -m mnist_lab.send" in err
 
 
 def test_a_record_that_cannot_be_read_is_named(workspace: Path, lab_: Command) -> None:
