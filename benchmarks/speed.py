@@ -15,8 +15,16 @@ from benchmarks.compare import RESULTS, ROOT
 PAGE = ROOT / "docs" / "speed.md"
 _TEXT = Path(__file__).parent / "speed.md"
 _SPAN = "({ratio_min} to {ratio_max})"
+_CASE = {"5 epochs, compilation included": "{case}", "n": "{n}", "median": "{median_s} s"}
+_BESIDE_TORCH = {
+    **_CASE,
+    "to PyTorch, median (range)": "{ratio to PyTorch, batches by index} " + _SPAN,
+}
 # Of docs/speed.md: the columns of each table, filled in from a row of results/NAME.csv.
 _COLUMNS = {
+    "training_small": {**_CASE, "to `fit`, median (range)": "{ratio to fit} " + _SPAN},
+    "others_small": _BESIDE_TORCH,
+    "others_3x1024": _BESIDE_TORCH,
     "epochs": {
         "net": "{net}",
         "n": "{n}",

@@ -16,6 +16,7 @@ import click
 from mnist_lab.command import command
 from mnist_lab.config import UserError
 from mnist_lab.files import check_folder, replace
+from mnist_lab.importing import uncollected
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,12 +97,13 @@ def main(
     if output is not None:
         check_folder(output, "--output")
 
-    from mnist_lab.listing import ordered
-    from mnist_lab.tables import runs
-    from mnist_lab.tracking import open_store
-    from mnist_lab.verdict import recorded_questions
+    with uncollected("mnist_lab.tables", "mnist_lab.verdict"):
+        from mnist_lab.listing import ordered
+        from mnist_lab.tables import runs
+        from mnist_lab.tracking import open_store
+        from mnist_lab.verdict import recorded_questions
 
-    store = open_store(create=False)
+        store = open_store(create=False)
     table = runs(name, store)
     if pair is not None:
         _mcnemar(table, pair, store, _data(data_path))

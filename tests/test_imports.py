@@ -49,6 +49,7 @@ ALLOWED = {
         "declared",
         "figures",
         "files",
+        "importing",
         "listing",
         "pictures",
         "tables",
