@@ -106,11 +106,11 @@ def run_study(
             search.run(team, timeout)
             outcome = outcome_of(declaration, study, experiment_id, parent.id)
             log_outcome(parent, declaration, study, outcome)
+            # Its import takes two seconds, which the first trial need not wait for.
+            from mnist_lab.drawing import draw
+
             # Of several processes that end together, one draws, and the others find it done.
             with alone_with(storage_url):
-                # Its import takes two seconds, which the first trial need not wait for.
-                from mnist_lab.drawing import draw
-
                 draw(parent, declaration, study, study_name, name, store)
     return outcome
 
