@@ -40,6 +40,26 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]  # Keras has no types
             self.assign_add(variable, velocity)
 
 
+class RMSprop(keras.optimizers.RMSprop):  # type: ignore[misc]  # Keras has no types
+    """Keras' RMSprop with momentum, the momentum a variable."""
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Create the averages and momenta of `variables`, and the variable of their decay."""
+        super().build(variables)
+        self.decay = number("momentum", self.momentum)
+
+    def update_step(
+        self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        """Update `variable` by its gradient."""
+        index = self._get_variable_index(variable)
+        average, momentum = self._velocities[index], self._momentums[index]
+        self.assign(average, self.rho * average + (1 - self.rho) * tf.square(gradient))
+        step = learning_rate * gradient / tf.sqrt(average + self.epsilon)
+        self.assign(momentum, self.decay * momentum + step)
+        self.assign_sub(variable, momentum)
+
+
 OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
     "rmsprop": keras.optimizers.RMSprop,
     "sgd": keras.optimizers.SGD,
@@ -50,8 +70,8 @@ OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
     "muon": keras.optimizers.Muon,
 }
 
-# Keras asks whether these are 0 or true while it builds an optimizer, so they stay plain.
-_PLAIN = ("momentum", "nesterov")
+# With a momentum that is a variable, where Keras asks whether it is 0.
+_WITH_MOMENTUM: dict[str, type[keras.optimizers.Optimizer]] = {"rmsprop": RMSprop, "sgd": SGD}
 
 
 def number(name: str, value: float) -> keras.Variable:
@@ -65,14 +85,15 @@ def build_optimizer(config: RunConfig, network: keras.Model) -> keras.optimizers
     given = {name: value for name, value in constants.items() if value is not None}
     more: dict[str, Any] = {"use_ema": True} if config.ema_decay else {}
     kind = OPTIMIZERS[config.optimizer]
-    if config.optimizer == "sgd" and config.momentum:
-        kind = SGD
+    if config.momentum:
+        kind = _WITH_MOMENTUM.get(config.optimizer, kind)
     if config.optimizer == "muon":
         more |= {"exclude_layers": [OUTPUT_LAYER], "weight_decay": None, "adam_weight_decay": None}
     optimizer = kind(learning_rate=config.learning_rate, **given, **more)
     variables = network.trainable_variables
+    plain = ("nesterov", "momentum") if config.optimizer in _WITH_MOMENTUM else ("nesterov",)
     for name, value in given.items():
-        if name not in _PLAIN:
+        if name not in plain:
             setattr(optimizer, name, number(name, value))
     if config.ema_decay:
         optimizer.ema_momentum = number("ema_decay", config.ema_decay)

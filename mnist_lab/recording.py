@@ -36,7 +36,7 @@ def record(
     try:
         check_memory(config)
         training = train(config, data, seed=seed)
-        training.trace()  # what `log_start` begins in the background needs Python as well
+        training.begin()  # it compiles while Python writes down how it begins
         run.log_start(config, seed, threads(), data, training.parameters)
         started = True
         watcher.begin(config.epochs)

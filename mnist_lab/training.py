@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -36,6 +37,8 @@ NOISES = (
 
 # The values of all variables of a training.
 State = list[np.ndarray]
+# After an epoch: the state, the mean loss, the accuracy and the seconds it took.
+_Trained = tuple[State, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Training:
         self._training, self._validation = data.split(config.validation_size)
         self._test = data.test
         self._epochs_done = 0
-        self._upcoming: Plan | None = None
+        self._first: Future[_Trained] | None = None
         release_variables()  # of trainings before this one
         self._network = build_network(config, seed)
         set_statistics(self._network, config, self._training)
@@ -101,28 +104,35 @@ class Training:
         """Train for one epoch more."""
         if self._epochs_done == self.config.epochs:
             raise StopIteration
-        began = time.perf_counter()
-        plan, self._upcoming = self._next_plan(), None
-        self._state, loss, accuracy = self._program.train_epoch(
-            self._state, self._images, self._labels, plan
-        )
-        seconds = time.perf_counter() - began
+        first, self._first = self._first, None
+        self._state, loss, accuracy, seconds = first.result() if first else self._train()
         self._epochs_done += 1
         val_loss, val_accuracy = self.evaluate(self._validation)
         return Epoch(self._epochs_done, loss, accuracy, val_loss, val_accuracy, seconds)
 
-    def trace(self) -> None:
-        """Do Python's part of the compilation now, with which the first epoch would begin.
+    def begin(self) -> None:
+        """Begin the first epoch, which goes on while the caller does other work.
 
-        What is left of it runs outside Python, which is free for other work meanwhile. The time of
-        this part, a quarter of a second or so, is then not in the first epoch's seconds.
+        Python's part of the compilation is done at once, so its time, half a second or so, is not
+        in the first epoch's seconds. What is left runs outside Python, in a thread. Whoever asks
+        for the epoch waits for it, and gets the error that ended it, if one did.
         """
-        self._program.trace(self._state, self._images, self._labels, self._next_plan())
+        plan = self._plan()
+        self._program.trace(self._state, self._images, self._labels, plan)
+        thread = ThreadPoolExecutor(1, thread_name_prefix="epoch")
+        self._first = thread.submit(self._train, plan)
+        thread.shutdown(wait=False)
 
-    def _next_plan(self) -> Plan:
-        if self._upcoming is None:
-            self._upcoming = plan_of(self.config, self.seed, self._epochs_done, len(self._training))
-        return self._upcoming
+    def _train(self, plan: Plan | None = None) -> _Trained:
+        """The next epoch; what comes of it is the caller's to keep."""
+        began = time.perf_counter()
+        trained = self._program.train_epoch(
+            self._state, self._images, self._labels, plan or self._plan()
+        )
+        return *trained, time.perf_counter() - began
+
+    def _plan(self) -> Plan:
+        return plan_of(self.config, self.seed, self._epochs_done, len(self._training))
 
     @property
     def _program(self) -> _Program:
@@ -214,10 +224,10 @@ def _structure(config: RunConfig) -> RunConfig:
     switched = (*NUMBERS, *NOISES, "weight_decay", "ema_decay", "mixup")
     plain |= {name: 0.5 if getattr(config, name) else 0.0 for name in switched}
     plain["layer_dropout"] = tuple(0.5 if rate else 0.0 for rate in config.layer_dropout)
-    constants = ["rho", "beta_1", "beta_2", "epsilon"]
-    if config.optimizer == "sgd" and config.momentum:
-        constants.append("momentum")
+    constants = ("rho", "beta_1", "beta_2", "epsilon", "momentum")
     plain |= {name: 0.5 for name in constants if getattr(config, name) is not None}
+    if config.optimizer in ("rmsprop", "sgd") and not config.momentum:
+        plain["momentum"] = None
     return config.replace(**plain)
 
 

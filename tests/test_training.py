@@ -11,13 +11,13 @@ import pytest
 
 import mnist_lab as lab
 from mnist_lab.backend import keras
-from mnist_lab.config import ConfigError
+from mnist_lab.config import CONSTANTS, ConfigError
 from mnist_lab.models import build_network
 from mnist_lab.optimizers import build_optimizer
 from mnist_lab.plan import permutation, plan_of
 from mnist_lab.preprocessing import set_statistics
 from mnist_lab.provenance import cores
-from mnist_lab.training import _program, threads
+from mnist_lab.training import _program, _structure, threads
 from tests.conftest import ROOT, environment
 
 
@@ -84,6 +84,19 @@ def fit_in_the_same_order(
     return history, plain.get_weights()
 
 
+@pytest.fixture(scope="module")
+def few(small: lab.Dataset) -> lab.Dataset:
+    """1,000 training images, of which these tests hold out 300: six batches of 128, one short."""
+    return lab.Dataset(
+        small.train_images[:1_000],
+        small.train_labels[:1_000],
+        small.test_images,
+        small.test_labels,
+        name="few",
+        source="mnist",
+    )
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -92,10 +105,10 @@ def fit_in_the_same_order(
         {"hidden": (30, 20, 10), "activation": "tanh"},
         {"batch_size": 100, "optimizer": "adam"},  # no short batch
         {"batch_size": 5_000, "optimizer": "sgd", "learning_rate": 0.5},  # one short batch
-        {"batch_size": 1_499},  # one image in the last batch
+        {"batch_size": 699},  # one image in the last batch
         {"weight_decay": 0.1, "optimizer": "adam", "learning_rate": 0.01},
         {"normalization": "layer"},
-        {"normalization": "batch", "batch_size": 70},
+        {"normalization": "batch", "batch_size": 64},
         {"l1": 1e-4, "l2": 1e-3},
         {"max_norm": 0.5, "learning_rate": 0.01},
         {"label_smoothing": 0.2},
@@ -105,20 +118,20 @@ def fit_in_the_same_order(
         {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.8},
         {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.8, "nesterov": True},
         {"optimizer": "adam", "beta_1": 0.7, "beta_2": 0.9, "epsilon": 1e-3},
-        {"rho": 0.5, "epsilon": 1e-4},
+        {"rho": 0.6, "epsilon": 1e-4, "momentum": 0.7},
         {"optimizer": "lion", "learning_rate": 1e-4},
-        {"optimizer": "muon", "weight_decay": 0.01},
+        {"optimizer": "muon", "weight_decay": 0.01, "momentum": 0.8},
         {"learning_rate_schedule": {"type": "one_cycle"}, "learning_rate": 0.01},
         {"scaling": "standardize_pixels", "pca": 30},
         {"hidden": (24, 24), "residual": True, "activation": "maxout", "maxout_pieces": 3},
     ],
 )
-def test_training_is_keras_fit(small: lab.Dataset, fields: dict[str, object]) -> None:
+def test_training_is_keras_fit(few: lab.Dataset, fields: dict[str, object]) -> None:
     """The same batches, metrics and updates as `fit`, up to the rounding of float32."""
-    chosen = config(validation_size=500, **fields)
-    training = lab.train(chosen, small, seed=3)
+    chosen = config(validation_size=300, **fields)
+    training = lab.train(chosen, few, seed=3)
     epochs = list(training)
-    history, weights = fit_in_the_same_order(chosen, small, seed=3)
+    history, weights = fit_in_the_same_order(chosen, few, seed=3)
     for key in ("loss", "accuracy", "val_loss", "val_accuracy"):
         measured = [getattr(epoch, key) for epoch in epochs]
         assert measured == pytest.approx(history[key], rel=2e-3, abs=4e-3), key
@@ -159,17 +172,41 @@ def test_threads_are_those_that_tensorflow_was_told(monkeypatch: pytest.MonkeyPa
     assert threads() == cores()
 
 
-def test_tracing_beforehand_is_the_first_epochs_tracing(
+def test_an_epoch_begun_beforehand_is_the_first(
     small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    traced = lab.train(config(shift=1.0, hidden=(12,)), small, seed=1)
-    traced.trace()
+    begun = lab.train(config(shift=1.0, hidden=(12,)), small, seed=1)
+    begun.begin()
     with monkeypatch.context() as patch:
         patch.setattr(keras.Model, "__call__", None)  # whoever traces calls the network
-        list(traced)
-    plain = lab.train(traced.config, small, seed=1)
-    list(plain)
-    assert all((a == b).all() for a, b in zip(traced.weights(), plain.weights(), strict=True))
+        epochs = list(begun)
+    plain = lab.train(begun.config, small, seed=1)
+    assert [epoch.loss for epoch in plain] == [epoch.loss for epoch in epochs]
+    assert all((a == b).all() for a, b in zip(begun.weights(), plain.weights(), strict=True))
+
+
+def test_an_epoch_begun_beforehand_changes_nothing_before_it_is_asked_for(
+    small: lab.Dataset,
+) -> None:
+    begun = lab.train(config(), small, seed=1)
+    before = begun.weights()
+    begun.begin()
+    assert all((a == b).all() for a, b in zip(begun.weights(), before, strict=True))
+    next(begun)
+    assert (begun.weights()[0] != before[0]).any()
+
+
+def test_the_error_of_an_epoch_begun_beforehand_reaches_who_asks_for_it(
+    small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError("no room")
+
+    begun = lab.train(config(), small, seed=1)
+    monkeypatch.setattr(type(begun._program), "train_epoch", fails)
+    begun.begin()
+    with pytest.raises(MemoryError, match="no room"):
+        next(begun)
 
 
 def test_trainings_in_turn_do_not_disturb_each_other(small: lab.Dataset) -> None:
@@ -218,6 +255,17 @@ def test_other_numbers_need_no_new_compilation(tmp_path: Path) -> None:
     assert len([name for name in compiled if "train_full_batches" in name]) == 1, compiled
     # The numbers still count: all but the last, which only trains longer, differ.
     assert len(set(done.stdout.split())) == 4
+
+
+@pytest.mark.parametrize("optimizer", CONSTANTS)
+def test_no_number_of_an_optimizer_makes_another_program(optimizer: str) -> None:
+    """All of its numbers at once; that they count is told by the comparison with `fit`."""
+    numbers = [name for name in CONSTANTS[optimizer] if name != "nesterov"]
+    one, other = (
+        config(optimizer=optimizer, **dict.fromkeys(numbers, value)) for value in (0.1, 0.2)
+    )
+    assert one != other
+    assert _structure(one) == _structure(other)
 
 
 def test_dropout_acts_in_training_only(small: lab.Dataset) -> None:
