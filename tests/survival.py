@@ -28,7 +28,7 @@ batch_size = 100
 validation_size = 400
 
 [search]
-hidden = {{ type = "int", low = 8, high = 64, log = true }}
+hidden = {{ type = "categorical", choices = [8, 64] }}
 learning_rate = {{ type = "float", low = 1e-4, high = 1e-2, log = true }}
 """
 NAME = "s data=digits"

@@ -115,6 +115,7 @@ def test_an_experiment_shows_its_runs_and_its_verdict(
     assert [record["variant"] for record in records] == ["8", "8", "16", "16"]
 
 
+@pytest.mark.figures
 def test_figures_are_written(lab_: Command, recorded: Path) -> None:
     done = lab_("compare", "widths", "--data", "digits.npz", "--figures", "pictures/of/it")
     assert done.returncode == 0, done.stderr
@@ -143,6 +144,7 @@ def test_figures_are_written(lab_: Command, recorded: Path) -> None:
     assert "--figures: file/x: cannot be written" in done.stderr
 
 
+@pytest.mark.figures
 def test_a_study_has_figures_of_its_trials(lab_: Command, workspace: Path, recorded: Path) -> None:
     (workspace / "studies" / "widths.toml").write_text(SEARCH)
     assert lab_("study", "widths", "--data", "digits.npz", "--confirm=0").returncode == 0

@@ -27,6 +27,7 @@ sampler = "random"
 
 [config]
 epochs = 2
+batch_size = 100
 validation_size = 400
 
 [search]
@@ -41,6 +42,7 @@ pruner = "none"
 [config]
 hidden = 32
 epochs = 2
+batch_size = 100
 validation_size = 400
 
 [search]
@@ -73,6 +75,7 @@ def test_seeds_are_those_that_the_search_did_not_use() -> None:
     assert confirmation_seeds(2, [7]) == confirmation_seeds(5, [7])[:2]
 
 
+@pytest.mark.figures
 def test_a_study_ends_in_a_confirmed_answer_and_a_champion(run: Command, workspace: Path) -> None:
     done = run("--confirm", "2", "--output", "one.csv")
     assert done.returncode == 0, done.stderr
@@ -91,7 +94,7 @@ def test_a_study_ends_in_a_confirmed_answer_and_a_champion(run: Command, workspa
     assert not set(confirmed["seed"]) & set(trials["seed"])
     baseline, chosen = (confirmed[confirmed["variant"] == name] for name in ("baseline", variant))
     assert set(baseline["config_digest"]) == {lab.RunConfig().digest()}
-    config = lab.RunConfig(hidden=int(best["hidden"]), epochs=2)
+    config = lab.RunConfig(hidden=int(best["hidden"]), epochs=2, batch_size=100)
     assert set(chosen["config_digest"]) == {config.digest()}
     assert (confirmed["validation_size"] == 0).all()
     assert set(table["parent"]) == {trials["parent"].iloc[0]}
@@ -204,7 +207,11 @@ def test_test_accuracy_chooses_nothing(lab_: Command, workspace: Path, small: la
 def test_a_best_configuration_that_is_the_baseline_is_said_to_be_it(
     lab_: Command, run: Command, workspace: Path
 ) -> None:
-    only = TINY.replace("[8, 32]", "[512]").replace("epochs = 2\n", "").replace("trials = 2", "")
+    only = (
+        TINY.replace("[8, 32]", "[512]")
+        .replace("epochs = 2\nbatch_size = 100\n", "")
+        .replace("trials = 2", "")
+    )
     (workspace / "studies" / "tiny.toml").write_text(only)
     done = run("--trials", "1", "--confirm", "2")
     assert done.returncode == 0, done.stderr

@@ -27,6 +27,7 @@ margin = 50
 
 [config]
 epochs = 2
+batch_size = 100
 
 [variants.narrow]
 hidden = 8
@@ -43,6 +44,7 @@ tuning_validation_size = 400
 
 [config]
 epochs = 2
+batch_size = 100
 
 [tune]
 learning_rate = [1e-4, 3e-2]
@@ -115,6 +117,7 @@ def on_record(name: str) -> list[tuple[object, ...]]:
     ]
 
 
+@pytest.mark.figures
 def test_an_experiment_ends_in_a_verdict_and_trains_only_what_is_missing(
     run: Command, experiments: Path, workspace: Path
 ) -> None:
@@ -139,7 +142,7 @@ def test_an_experiment_ends_in_a_verdict_and_trains_only_what_is_missing(
     ]
     assert set(table["stage"]) == {"verdict"}
     assert set(table["experiment"]) == {"width data=digits"}
-    config = lab.RunConfig(hidden=32, epochs=2)
+    config = lab.RunConfig(hidden=32, epochs=2, batch_size=100)
     assert table["config_digest"][1] == config.digest()
     assert (table["status"] == "FINISHED").all()
     assert (table["train_seconds"] > 0).all()
@@ -417,11 +420,11 @@ def test_a_single_variant_has_a_mean_and_no_comparison(run: Command, experiments
 def test_an_interrupted_experiment_goes_on(
     run: Command, lab_: Command, experiments: Path, workspace: Path
 ) -> None:
-    long = WIDTH.replace("epochs = 2", "epochs = 150").replace("seeds = 3", "seeds = 2")
+    long = WIDTH.replace("epochs = 2", "epochs = 100").replace("seeds = 3", "seeds = 2")
     (experiments / "width.toml").write_text(long)
     arguments = ["width", "--data", "digits.npz"]
     with Forked("mnist_lab.experiment", arguments, workspace, environment()) as process:
-        until(lambda: len(runs_so_far()) == 2 and len(lab.epochs("width")) > 150, process)
+        until(lambda: len(runs_so_far()) == 2 and len(lab.epochs("width")) > 100, process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -503,10 +506,10 @@ def replaced(*pairs: tuple[str, str]) -> str:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("hidden = 8\n\n", "hiden = 8\n\n", "e.toml:14: variants.8.hiden: unknown key; did you"),
-        ("hidden = 8\n\n", "hidden = -8\n\n", "e.toml:14: variants.8.hidden.0: -8 is not accepted"),
+        ("hidden = 8\n\n", "hiden = 8\n\n", "e.toml:15: variants.8.hiden: unknown key; did you"),
+        ("hidden = 8\n\n", "hidden = -8\n\n", "e.toml:15: variants.8.hidden.0: -8 is not accepted"),
         ("hidden = 8\n\n", 'variant = "gmpl"\n', "variants.8.variant: no variant 'gmpl'; did you"),
-        ('activation = "tanh"', "nesterov = true", "e.toml:18: variants.fixed.nesterov: is not us"),
+        ('activation = "tanh"', "nesterov = true", "e.toml:19: variants.fixed.nesterov: is not us"),
         ("seeds = 2", "seeds = 1", "e.toml:3: seeds: 1 is not accepted"),
         ("seeds = 2", "seeds = [4]", "e.toml:3: seeds: [4] is not accepted: an interval needs two"),
         ("seeds = 2", "seeds = [4, 5, 4]", "e.toml:3: seeds: 4 is repeated"),
@@ -520,24 +523,24 @@ def replaced(*pairs: tuple[str, str]) -> str:
         ('baseline = "8"', 'baseline = "fixd"', "'fixd' is no variant of this experiment; did you"),
         ('baseline = "8"', "", "baseline: missing; it must be given"),
         ('baseline = "8"', 'baseline = "8"\nmargin = 0', "e.toml:3: margin: 0 is not accepted"),
-        ('activation = "tanh"\n', "tune.epochs = [2, 3]\n", "e.toml:18: variants.fixed.tune.epoch"),
-        ("[1e-4, 3e-2]", "[1e-4, 1e-4]", "e.toml:11: tune.learning_rate: candidates [0.0001, 0.0"),
-        ("[1e-4, 3e-2]", "[1e-4, -1.0]", "e.toml:11: tune.learning_rate: -1.0 is not accepted"),
-        ("[1e-4, 3e-2]", "[]", "e.toml:11: tune.learning_rate"),
+        ('activation = "tanh"\n', "tune.epochs = [2, 3]\n", "e.toml:19: variants.fixed.tune.epoch"),
+        ("[1e-4, 3e-2]", "[1e-4, 1e-4]", "e.toml:12: tune.learning_rate: candidates [0.0001, 0.0"),
+        ("[1e-4, 3e-2]", "[1e-4, -1.0]", "e.toml:12: tune.learning_rate: -1.0 is not accepted"),
+        ("[1e-4, 3e-2]", "[]", "e.toml:12: tune.learning_rate"),
         (
             "learning_rate = [1e-4, 3e-2]",
             "hidden = [8, [8]]",
             "hidden: candidates [8, [8]] are not",
         ),
         ("3e-2]", f"3e-2]\nbatch_size = {list(range(1, 130))}", "asks for 258 candidates; at most"),
-        ("[1e-4, 3e-2]", "1e-4", "e.toml:11: tune.learning_rate: 0.0001 is not accepted: it shou"),
+        ("[1e-4, 3e-2]", "1e-4", "e.toml:12: tune.learning_rate: 0.0001 is not accepted: it shou"),
         ("learning_rate = [1e-4", "learning_rat = [1e-4", "nothing to tune; did you mean 'learni"),
         ("learning_rate = [1e-4", "validation_size = [1e-4", "validation_size: nothing to tune"),
         ("epochs = 2", "epochs = 2\nlearning_rate = 0.1", "is fixed in [config] as well"),
-        ("hidden = 8\n\n", "learning_rate = 0.1\n", "e.toml:14: variants.8.learning_rate: is fix"),
+        ("hidden = 8\n\n", "learning_rate = 0.1\n", "e.toml:15: variants.8.learning_rate: is fix"),
         ("[variants.8]", '[variants.""]', "variants.: '' is not accepted as a name"),
         ("[variants.8]", '[variants."a\\nb"]', "is not accepted as a name"),
-        ("[variants.8]", '[variants."-"]', "e.toml:13: variants.-: '-' is not accepted as a name"),
+        ("[variants.8]", '[variants."-"]', "e.toml:14: variants.-: '-' is not accepted as a name"),
     ],
 )
 def test_a_wrong_experiment_file_names_file_line_and_key(

@@ -92,9 +92,11 @@ def test_several_seeds_are_averaged_and_pruned_across(run: Command, workspace: P
     assert len(lines) == 9
 
 
+@pytest.mark.figures
 def test_several_objectives_end_in_a_pareto_front(run: Command, workspace: Path) -> None:
     text = 'trials = 6\nobjectives = ["val_accuracy", "parameters"]\nsampler = "nsgaii"\n'
-    text += f'pruner = "none"\n{CONFIG}[search]\nhidden = {{ type = "int", low = 2, high = 64 }}\n'
+    text += f'pruner = "none"\n{CONFIG}[search]\n'
+    text += 'hidden = { type = "int", low = 8, high = 32, step = 8 }\n'
     done = run(text)
     assert done.returncode == 0, done.stderr
     assert "Pareto front of val_accuracy, parameters" in done.stdout

@@ -129,7 +129,7 @@ def test_ctrl_c_ends_the_runs_of_all_workers_and_loses_nothing(
 def test_a_study_runs_on_a_cluster_with_servers_of_its_own(
     workspace: Path, small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    declare(workspace, small, trials=6, epochs=2)
+    declare(workspace, small, trials=4, epochs=2)
     artifacts = ("--serve-artifacts", "--artifacts-destination", str(workspace / "artifacts"))
     with postgresql() as databases:
         store = ("server", "--workers", "2", "--backend-store-uri", f"{databases}/mlflow")
@@ -144,7 +144,7 @@ def test_a_study_runs_on_a_cluster_with_servers_of_its_own(
             assert err == ""
             assert f"{uri}/#/experiments/" in out
             assert "secret" not in out
-            check(url, 6)
+            check(url, 4)
             table = lab.runs("s")
             processes = {run.tags["process"] for run in open_store().runs("1")}
             assert len(processes) == 3  # the command's own, for the study, and two workers'
