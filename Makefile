@@ -13,8 +13,11 @@ PEERS := .venv-peers
 BENCHMARKS := training variants startup first_epoch epochs costs threads workers records memory growth \
 	study
 
-# Without compiled bytecode, importing TensorFlow takes three times as long.
+# Without compiled bytecode, importing TensorFlow takes three times as long. pip would compile on one
+# core. Some packages bring files of other Pythons, which are no error.
 unexport PYTHONDONTWRITEBYTECODE
+INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt --editable
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib/python3*/site-packages || true
 
 .PHONY: baseline test check lint format results bench bench-peers picture clean
 
@@ -47,7 +50,8 @@ picture: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.picture
 
 bench: $(VENV)/.installed-test
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(INSTALL) '.[bench]'
+	$(COMPILE)
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit; done
 	for net in small 3x1024; do $(BIN)/python -m benchmarks.training $$net || exit; done
 
@@ -56,11 +60,13 @@ bench-peers: $(VENV)/.installed-test $(PEERS)/.installed
 	for net in baseline small 3x1024; do $(BIN)/python -m benchmarks.others $$net || exit; done
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)
-	$(PIP) install --quiet --constraint constraints.txt --editable .
+	$(INSTALL) .
+	$(COMPILE)
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
+	$(INSTALL) '.[test]'
+	$(COMPILE)
 	touch $@ $(VENV)/.installed
 
 $(PEERS)/.installed: benchmarks/constraints-peers.txt
