@@ -57,19 +57,19 @@ sys.modules[__name__].__class__ = _CallableModule
     type=click.Choice(FORMATS),
     default="table",
     show_default=True,
-    help="How the table is written.",
+    help="How the table is written; not with --mcnemar.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the table there instead of to the screen.",
+    help="Write the table there instead of to the screen, or what --mcnemar finds.",
 )
 @click.option(
     "--figures",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write the figures there, as PNG.",
+    help="Write the figures there, as PNG; not with --mcnemar.",
 )
 @click.option(
     "--mcnemar",
@@ -94,6 +94,8 @@ def main(
     data_path: str | None,
 ) -> None:
     """Print the recorded runs of NAME: trials of a study, the best first, and all verdicts."""
+    if pair is not None:
+        _check_alone(form, figures)
     if output is not None:
         check_folder(output, "--output")
 
@@ -106,15 +108,11 @@ def main(
         store = open_store(create=False)
     table = runs(name, store)
     if pair is not None:
-        _mcnemar(table, pair, store, _data(data_path))
+        _deliver(_mcnemar(table, pair, store, _data(data_path)), output)
         return
     questions = recorded_questions(store.runs(store.find_experiment(name)))
     table = ordered(table)
-    text = _written(table, form)
-    if output is None:
-        click.echo(text)
-    else:
-        replace(output, text + "\n", "--output")
+    _deliver(_written(table, form), output)
     if form == "table":
         _show_verdicts(table, questions)
     if figures is not None:
@@ -122,6 +120,29 @@ def main(
     if form == "table":
         click.echo(f"\n{len(table)} runs. In MLflow: mlflow ui, then open")
         click.echo(f"  {store.link(store.find_experiment(name))}")
+
+
+def _check_alone(form: str, figures: Path | None) -> None:
+    """Refuse, beside --mcnemar, what is for the table of all runs.
+
+    Raises:
+        UsageError: names the options.
+    """
+    given = [f"--format {form}"] if form != "table" else []
+    given += [f"--figures {figures}"] if figures is not None else []
+    if given:
+        raise click.UsageError(
+            f"{' and '.join(given)} cannot be given with --mcnemar, which compares two models in a "
+            "few lines of text; --output FILE writes them to a file"
+        )
+
+
+def _deliver(text: str, output: Path | None) -> None:
+    """To the screen, or to a file."""
+    if output is None:
+        click.echo(text)
+    else:
+        replace(output, text + "\n", "--output")
 
 
 def _data(path: str | None) -> Dataset:
@@ -187,7 +208,7 @@ def _draw(
         click.echo("\n".join(["", "Figures:", *(f"  {path}" for path in paths)]), err=True)
 
 
-def _mcnemar(table: pd.DataFrame, pair: tuple[str, str], store: Store, data: Dataset) -> None:
+def _mcnemar(table: pd.DataFrame, pair: tuple[str, str], store: Store, data: Dataset) -> str:
     """Two models' answers beside each other, and whether they differ more than by chance."""
     from mnist_lab.comparison import IMAGES
     from mnist_lab.two_models import mcnemar
@@ -196,7 +217,7 @@ def _mcnemar(table: pd.DataFrame, pair: tuple[str, str], store: Store, data: Dat
     found = mcnemar(store.answers(a["run_id"]), store.answers(b["run_id"]), data.test_labels)
     images = f"images of {len(data.test_labels):,}"
     scaled = [IMAGES * value for value in (found.difference, found.low, found.high)]
-    click.echo(
+    return (
         f"a: {a['name']} ({a['run_id']}), test accuracy {a['test_accuracy']:.4f}\n"
         f"b: {b['name']} ({b['run_id']}), test accuracy {b['test_accuracy']:.4f}\n\n"
         f"both right  {found.both_right:>6,} {images}\n"

@@ -164,18 +164,22 @@ def load_data(path: str | Path) -> Dataset:
         DataError: names the file, what is wrong with it and what was expected.
     """
     path = Path(path)
-    if path.is_dir():
-        files = {key: _find_idx(path, name) for key, name in _IDX_NAMES.items()}
-        arrays = {key: _read_idx(file, images=key[0] == "x") for key, file in files.items()}
-        places = {key: str(file) for key, file in files.items()}
-    elif path.is_file():
-        arrays = _read_npz(path)
-        places = {key: f"{path}: {key}" for key in arrays}
-    else:
-        raise DataError(
-            f"{path}: no such file or folder; expected an .npz with {', '.join(_IDX_NAMES)}, or a "
-            f"folder with {', '.join(_IDX_NAMES.values())} (each may end in .gz)"
-        )
+    expected = (
+        f"expected an .npz with {', '.join(_IDX_NAMES)}, or a folder with "
+        f"{', '.join(_IDX_NAMES.values())} (each may end in .gz)"
+    )
+    try:
+        if path.is_dir():
+            files = {key: _find_idx(path, name) for key, name in _IDX_NAMES.items()}
+            arrays = {key: _read_idx(file, images=key[0] == "x") for key, file in files.items()}
+            places = {key: str(file) for key, file in files.items()}
+        elif path.is_file():
+            arrays = _read_npz(path)
+            places = {key: f"{path}: {key}" for key in arrays}
+        else:
+            raise DataError(f"{path}: no such file or folder; {expected}")
+    except OSError as error:  # of a folder that this user may not look into, say
+        raise DataError(f"{path}: cannot be read ({error.strerror}); {expected}") from None
     for part in ("train", "test"):
         images, labels = f"x_{part}", f"y_{part}"
         _check_images(arrays[images], places[images])
@@ -239,20 +243,44 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
                         f"expected at most {_MOST_IMAGES:,} images"
                     )
             return {key: _read_npy(archive, key, path) for key in _IDX_NAMES}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise DataError(f"{path}: damaged or not an .npz ({error}); {expected}") from None
+    except DataError:
+        raise
+    except Exception as error:  # damaged bytes make zipfile raise many kinds, few documented
+        raise DataError(f"{path}: damaged or not an .npz ({_said(error)}); {expected}") from None
 
 
 def _read_npy(archive: zipfile.ZipFile, key: str, path: Path) -> np.ndarray:
-    with archive.open(f"{key}.npy") as stream:
-        try:
+    name = f"{key}.npy"
+    try:
+        _check_npy(archive, name)
+        with archive.open(name) as stream:
             array = np.lib.format.read_array(stream, allow_pickle=False)
-        except ValueError as error:  # a pickled object array, a damaged header, too few bytes
-            raise DataError(
-                f"{path}: {key} cannot be read ({error}); expected a plain array, never unpickled"
-            ) from None
-        stream.read()  # the archive's own check of the member's CRC comes at its end
+            stream.read()  # the archive's own check of the member's CRC comes at its end
+    except Exception as error:  # numpy reads the header as Python: it may raise what Python does
+        raise DataError(
+            f"{path}: {key} cannot be read ({_said(error)}); expected a plain array, "
+            "never unpickled"
+        ) from None
     return np.asarray(array)
+
+
+def _check_npy(archive: zipfile.ZipFile, name: str) -> None:
+    """Refuse a header that declares more or less than follows it: numpy would allocate first."""
+    with archive.open(name) as stream:
+        if np.lib.format.read_magic(stream) == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+        size = archive.getinfo(name).file_size - stream.tell()
+    if dtype.hasobject:
+        return  # pickled in any number of bytes, and refused by numpy
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size:
+        raise ValueError(f"{size:,} bytes for {dtype} of the shape {shape} its header declares")
+
+
+def _said(error: Exception) -> str:
+    """What an error says, in a line or two; its kind where it says nothing."""
+    return str(error)[:200] or type(error).__name__
 
 
 def _find_idx(folder: Path, name: str) -> Path:

@@ -58,7 +58,7 @@ def read(path: Path, model: type[Model]) -> Model:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text ({error.reason})") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not TOML: {error}{_key_at(text, str(error))}") from None
+        raise ConfigError(f"{path}{_broken_at(text)}: not TOML: {error}") from None
     try:
         declared = model(**content)
         problems = list(declared.problems())
@@ -71,14 +71,24 @@ def read(path: Path, model: type[Model]) -> Model:
     return declared
 
 
-def _key_at(text: str, message: str) -> str:
-    """The key on the line that a TOML error names."""
-    place = re.search(r"line (\d+)", message)
-    lines = text.splitlines()
-    if place is None or int(place[1]) > len(lines):
-        return ""
-    key, equals, _ = lines[int(place[1]) - 1].partition("=")
-    return f", at key '{key.strip()}'" if equals else ""
+def _broken_at(text: str) -> str:
+    """The line and the key of the first value or header that is no TOML, as text ":LINE: KEY".
+
+    TOML's own error names where reading ended: of a list that is left open, that is a later key or
+    the end of the file.
+    """
+    lines = text.split("\n")
+    read = next(count for count in reversed(range(len(lines))) if _is_toml(lines[:count]))
+    key, equals, _ = lines[read].partition("=")
+    return f":{read + 1}" + (f": {key.strip()}" if equals and key.strip() else "")
+
+
+def _is_toml(lines: list[str]) -> bool:
+    try:
+        tomllib.loads("\n".join(lines))
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
 
 
 def _line_of(text: str, key: str) -> str:

@@ -24,17 +24,41 @@ _DECIDING_PACKAGES = ("tensorflow", "keras", "numpy")
 _NOT_DECIDING = ("config", "provenance")
 
 
+# Whatever a user's git shows on screen, what is recorded is a patch that `git apply` takes.
+_DIFF = (
+    *("diff", "--no-color", "--no-ext-diff", "--no-textconv"),
+    *("--src-prefix=a/", "--dst-prefix=b/", "--unified=3"),
+)
+_MOST_BINARY = 1_000_000  # bytes, before and after, of the binary files in a patch
+
+
+class _RefusalError(Exception):
+    """What git said instead of an answer."""
+
+
 @dataclass(frozen=True)
 class GitState:
     """The state of the code's git checkout.
 
     Attributes:
-        commit: SHA-1 of HEAD, or "" where there is no commit.
-        diff: what differs from HEAD, untracked files included; "" for a clean tree.
+        commit: SHA-1 of HEAD, or "" where git names none.
+        diff: what differs from HEAD, untracked files included, as a patch; "" for a clean tree.
+            Binary files over 1 MB in all are only named in it.
+        problem: why commit or diff lack something, in git's words; "" where they are complete.
     """
 
     commit: str
     diff: str
+    problem: str = ""
+
+    @property
+    def dirty(self) -> str:
+        """Whether the tree differs from HEAD: "true", "false", "unknown"; "" for no checkout."""
+        if self.diff:
+            return "true"
+        if self.problem:
+            return "unknown"
+        return "false" if self.commit else ""
 
 
 @cache
@@ -42,35 +66,83 @@ def git_state() -> GitState:
     """The checkout that holds this package, or else the one around the current folder.
 
     Read once a process: the code that runs is the code that was imported. Empty where there is
-    no git or no checkout.
+    no git or no checkout. Where git refuses to answer, `problem` has what it said.
     """
-    for folder in (Path(__file__).parent, Path.cwd()):
-        top = _git(folder, "rev-parse", "--show-toplevel").strip()
-        if top:
-            root = Path(top)
-            return GitState(_git(root, "rev-parse", "HEAD").strip(), _diff(root))
+    if shutil.which("git") is None:
+        return GitState("", "")
+    for folder in (_package(), Path.cwd()):
+        for root in (folder, *folder.parents):
+            if os.path.exists(root / ".git"):  # a folder, or a file in a linked worktree
+                return _state(root)
     return GitState("", "")
 
 
-def _diff(root: Path) -> str:
-    """`git diff HEAD` with untracked files, by way of a copy of the index left as it was."""
+def _package() -> Path:
+    return Path(__file__).resolve().parent
+
+
+def _state(root: Path) -> GitState:
+    commit = diff = problem = ""
+    try:
+        commit = _git(root, "log", "-1", "--no-show-signature", "--format=%H").strip()
+        diff, problem = _diff(root)
+    except (OSError, _RefusalError) as error:
+        problem = str(error)
+    return GitState(commit, diff, problem)
+
+
+def _diff(root: Path) -> tuple[str, str]:
+    """`git diff HEAD` with untracked files, and what git said of those that it could not add.
+
+    By way of a copy of the index, and with a folder of its own for new objects: the checkout is
+    left as it was, and may be one that this user cannot write to.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         index = Path(scratch) / "index"
-        original = Path(_git(root, "rev-parse", "--absolute-git-dir").strip()) / "index"
+        original = root / _git(root, "rev-parse", "--git-path", "index").removesuffix("\n")
+        objects = root / _git(root, "rev-parse", "--git-path", "objects").removesuffix("\n")
         if original.is_file():
-            shutil.copyfile(original, index)
-        environment = {**os.environ, "GIT_INDEX_FILE": str(index)}
-        _git(root, "add", "--intent-to-add", ".", environment=environment)
-        return _git(root, "diff", "--no-ext-diff", "HEAD", environment=environment)
+            # With its time: what was written in the same second, git looks into for changes.
+            shutil.copy2(original, index)
+        environment = {
+            "GIT_INDEX_FILE": str(index),
+            "GIT_OBJECT_DIRECTORY": scratch,
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{objects}"',  # in quotes, a colon is no end
+        }
+        problem = ""
+        try:
+            _git(root, "add", "--intent-to-add", "--ignore-errors", ".", **environment)
+        except _RefusalError as refusal:  # of a file or folder; the others are added all the same
+            problem = str(refusal)
+        diff = _git(root, *_DIFF, "HEAD", **environment)
+        if re.search(r"^Binary files ", diff, re.MULTILINE):
+            sizes = _git(root, *_DIFF, "--stat", "--no-renames", "HEAD", **environment)
+            pairs = re.findall(r"\| +Bin (\d+) -> (\d+) bytes$", sizes, re.MULTILINE)
+            if sum(int(before) + int(after) for before, after in pairs) <= _MOST_BINARY:
+                diff = _git(root, *_DIFF, "--binary", "HEAD", **environment)
+        return diff, problem
 
 
-def _git(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, check=False)
-    except OSError:  # no git on this machine
-        return ""
-    return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
+def _git(root: Path, *arguments: str, **environment: str) -> str:
+    """What git prints in the checkout at `root`.
+
+    Raises:
+        _RefusalError: it ended in an error; has its message.
+    """
+    # Git refuses other users' checkouts, as one often is in a container, for what their
+    # configuration may run. The folder that this package was imported from is trusted already.
+    trusted = _package().parent
+    command = ["git", "-C", str(root), "-c", f"safe.directory={trusted}"]
+    done = subprocess.run(
+        [*command, "-c", "core.quotePath=true", *arguments],
+        env={**os.environ, "LC_ALL": "C", **environment},
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise _RefusalError(f"git {arguments[0]}: {said or f'exit code {done.returncode}'}")
+    return done.stdout.decode(errors="replace")
 
 
 @cache

@@ -91,11 +91,11 @@ class Run:
             "code_digest": provenance.code_digest(),
         }
         if git.commit:
-            tags |= {
-                "git_commit": git.commit,
-                "mlflow.source.git.commit": git.commit,
-                "git_dirty": str(bool(git.diff)).lower(),
-            }
+            tags |= {"git_commit": git.commit, "mlflow.source.git.commit": git.commit}
+        if git.dirty:
+            tags["git_dirty"] = git.dirty
+        if git.problem:
+            tags["git_problem"] = git.problem[:REASON_LENGTH]
         self._batch(tags=tags, params=params)
         shapes = {"train": data.train_images.shape, "test": data.test_images.shape}
         dataset = {

@@ -180,6 +180,10 @@ def test_two_models_are_compared_image_by_image(
     assert f"p {found.p:.2g} (McNemar, exact)" in by_name.stdout
     by_id = lab_("compare", "widths", *options, a["run_id"][:8], b["run_id"])
     assert by_id.stdout == by_name.stdout
+    written = lab_("compare", "widths", "--output", "two.txt", *options, "8 seed 1", "16 seed 0")
+    assert written.returncode == 0, written.stderr
+    assert written.stdout == ""
+    assert (recorded / "two.txt").read_text() == by_name.stdout
 
     for runs, said in (
         (("8 seed 1", "16 sed 0"), "no finished run '16 sed 0'; did you mean '16 seed 0'?"),
@@ -191,6 +195,24 @@ def test_two_models_are_compared_image_by_image(
     wrong = lab_("compare", "widths", "--mcnemar", "8 seed 1", "16 seed 0")
     assert wrong.returncode == 2
     assert "'8 seed 1' was trained on other data than mnist; give it as --data" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--format", "csv"], "--format csv cannot"),
+        (["--figures", "drawn"], "--figures drawn cannot"),
+        (["--format=json", "--figures=drawn"], "--format json and --figures drawn cannot"),
+    ],
+)
+def test_what_two_models_cannot_have_is_refused(
+    lab_: Command, workspace: Path, options: list[str], named: str
+) -> None:
+    done = lab_("compare", "widths", "--mcnemar", "8 seed 1", "16 seed 0", *options)
+    assert done.returncode == 2
+    assert f"{named} be given with --mcnemar" in done.stderr
+    assert done.stdout == ""
+    assert not (workspace / "drawn").exists()
 
 
 def test_a_run_without_answers_is_named(recorded: Path) -> None:

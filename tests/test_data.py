@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +153,146 @@ def test_a_damaged_npz_is_refused(small: lab.Dataset, tmp_path: Path, where: flo
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"data\.npz"):
             lab.load_data(path)
+
+
+LISTED = b"PK\x01\x02"  # begins an entry of an archive's list of its members
+
+
+def few(small: lab.Dataset) -> dict[str, bytes]:
+    """The .npy files of an .npz with two training images and one test image."""
+    files = {}
+    for key, array in arrays(small).items():
+        stream = io.BytesIO()
+        np.save(stream, array[: 2 if "train" in key else 1])
+        files[f"{key}.npy"] = stream.getvalue()
+    return files
+
+
+def zipped(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", compression) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def patched(content: bytes, places: dict[int, int]) -> bytes:
+    """Bytes with others at these places."""
+    changed = bytearray(content)
+    for at, byte in places.items():
+        changed[at] = byte
+    return bytes(changed)
+
+
+def damaged_somewhere(files: dict[str, bytes]) -> Iterator[bytes]:
+    """An .npz with one byte changed, another each time; then one of a header, the CRC in order."""
+    whole = zipped(files)
+    members = whole.index(LISTED)  # of them every third byte, of their list every one
+    for at in (*range(0, members, 3), *range(members, len(whole))):
+        yield patched(whole, {at: whole[at] ^ 0xFF})
+    content = files["x_train.npy"]
+    for at in range(128):
+        byte = (content[at] ^ 0x01, ord("("), ord("9"))[at % 3]
+        yield zipped({**files, "x_train.npy": patched(content, {at: byte})}, zipfile.ZIP_STORED)
+
+
+def test_a_byte_that_is_damaged_is_refused_or_without_effect(
+    small: lab.Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "data.npz"
+    files = few(small)
+    path.write_bytes(zipped(files))
+    digest = lab.load_data(path).sha256
+    refusals = []
+    for number, content in enumerate(damaged_somewhere(files)):
+        path.write_bytes(content)
+        try:
+            assert lab.load_data(path).sha256 == digest, number
+        except DataError as error:
+            refusals.append(str(error))
+    assert len(refusals) > number / 2
+    assert all(str(path) in said and "expected" in said for said in refusals)
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ({8: 0x01}, "x_train cannot be read (File 'x_train.npy' is encrypted"),
+        ({8: 0x20}, "x_train cannot be read (compressed patched data"),
+        ({10: 99}, "x_train cannot be read (That compression method is not supported"),
+        ({6: 99}, "damaged or not an .npz (zip file version 9.9"),
+        # The bit that a name is UTF-8, and a name that is not.
+        ({9: 0x08, 46: 0xFF}, "damaged or not an .npz ('utf-8' codec can't decode"),
+    ],
+)
+def test_what_an_archive_cannot_be_read_for_is_said(
+    small: lab.Dataset, tmp_path: Path, listed: dict[int, int], said: str
+) -> None:
+    path = tmp_path / "data.npz"
+    content = zipped(few(small))
+    entry = content.index(LISTED)
+    path.write_bytes(patched(content, {entry + at: byte for at, byte in listed.items()}))
+    with pytest.raises(DataError) as error:
+        lab.load_data(path)
+    assert said in str(error.value)
+    assert str(path) in str(error.value)
+    assert "expected" in str(error.value)
+
+
+def test_damaged_lzma_is_refused(small: lab.Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    content = zipped(few(small), zipfile.ZIP_LZMA)
+    path.write_bytes(content)
+    assert len(lab.load_data(path).train_images) == 2
+    path.write_bytes(patched(content, {30 + len("x_train.npy") + 4: 0xFF}))  # LZMA's properties
+    with pytest.raises(DataError, match=r"x_train cannot be read .*; expected"):
+        lab.load_data(path)
+
+
+def headed(descr: str, shape: str) -> bytes:
+    """An .npy file of eight bytes whose header declares what it likes."""
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(8)
+
+
+@pytest.mark.parametrize(
+    ("descr", "shape", "said"),
+    [
+        ("'|u1'", "(1000000000000, 28, 28)", "8 bytes for uint8 of the shape (1000000000000, 28, "),
+        ("'|u1'", f"({10**30}, 28, 28)", "8 bytes for uint8 of the shape (1000000000000000000000"),
+        ("'|u1'", "(-8, -1)", "8 bytes for uint8 of the shape (-8, -1)"),
+        ("'|u1'", "(7,)", "8 bytes for uint8 of the shape (7,)"),
+        ("'|u1'", f"(8, {', '.join('1' * 70)})", "x_train cannot be read ("),
+        ("'|V0'", f"({10**30},)", "x_train cannot be read ("),
+        ("'|u1'", "(2, 28, 28", "x_train cannot be read ("),
+        ("'|u1'", "(" * 900 + "2", "x_train cannot be read ("),
+        ("()", "(8,)", "x_train cannot be read ("),
+        ("{}", "(8,)", "x_train cannot be read ("),
+        ("'|O'", "(1,)", "expected a plain array, never unpickled"),
+    ],
+)
+def test_a_header_is_not_believed(
+    small: lab.Dataset, tmp_path: Path, descr: str, shape: str, said: str
+) -> None:
+    path = tmp_path / "data.npz"
+    path.write_bytes(zipped({**few(small), "x_train.npy": headed(descr, shape)}))
+    with pytest.raises(DataError) as error:
+        lab.load_data(path)
+    assert said in str(error.value)
+    assert str(path) in str(error.value)
+    assert len(str(error.value)) < 500 + len(str(path))
+
+
+def test_what_cannot_be_looked_into_is_refused(tmp_path: Path) -> None:
+    # For root too, who may look into any folder: a path in this one is too long for the system.
+    folder = tmp_path
+    while (room := 4_080 - len(str(folder))) > 1:
+        folder /= "d" * min(200, room - 1)
+    folder.mkdir(parents=True)
+    with pytest.raises(DataError, match=r"cannot be read .* expected .*train-images-idx3-ubyte"):
+        lab.load_data(folder)
+    with pytest.raises(DataError, match=r"cannot be read .* expected an \.npz with x_train"):
+        lab.load_data(tmp_path / ("x" * 300))
 
 
 @pytest.mark.parametrize(

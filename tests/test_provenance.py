@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+import mnist_lab as lab
+from mnist_lab import provenance
+from mnist_lab.provenance import GitState, git_state
+from mnist_lab.tracking import open_store
+
+CODE = "zero = 0\none = 1\ntwo = 2\n"
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=n", "-c", "user.email=e@x", *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clean checkout with one commit, whose folder `package` this package was imported from."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    folder = tmp_path / "checkout"
+    (folder / "package").mkdir(parents=True)
+    (folder / "package" / "code.py").write_text(CODE)
+    git(folder, "init")
+    git(folder, "add", ".")
+    git(folder, "commit", "-m", "first")
+    monkeypatch.setattr(provenance, "__file__", str(folder / "package" / "code.py"))
+    return folder
+
+
+@pytest.fixture
+def state() -> Iterator[Callable[[], GitState]]:
+    """The state of the checkout now, not when this process asked for it first."""
+
+    def read() -> GitState:
+        git_state.cache_clear()
+        return git_state()
+
+    yield read
+    git_state.cache_clear()
+
+
+def head(folder: Path) -> str:
+    return git(folder, "rev-parse", "HEAD").strip()
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_clean_tree_is_told_from_a_changed_one(
+    checkout: Path, state: Callable[[], GitState]
+) -> None:
+    before = files(checkout)
+    assert state() == GitState(head(checkout), "")
+    assert state().dirty == "false"
+    (checkout / "new.toml").write_text("trials = 3\n")
+    assert state().dirty == "true"
+    assert "+trials = 3" in state().diff
+    # The checkout is as it was; not even an object is added to it.
+    assert files(checkout) == {**before, checkout / "new.toml": b"trials = 3\n"}
+
+
+def test_a_change_in_the_second_of_a_commit_is_seen(
+    checkout: Path, state: Callable[[], GitState]
+) -> None:
+    # Git knows a file by its size and by its time in whole seconds: here, both are as committed.
+    time.sleep(1 - time.time() % 1)
+    (checkout / "package" / "code.py").write_text(CODE.replace("= 1", "= 2"))
+    git(checkout, "commit", "--all", "-m", "second")
+    (checkout / "package" / "code.py").write_text(CODE.replace("= 1", "= 3"))
+    time.sleep(1)
+    assert "+one = 3" in state().diff
+
+
+def test_no_checkout_and_no_git_are_nothing_to_tell_of(
+    tmp_path: Path, checkout: Path, state: Callable[[], GitState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        assert state() == GitState("", "")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "code.py"))
+    monkeypatch.chdir(tmp_path)
+    assert state() == GitState("", "")
+    assert state().dirty == ""
+
+
+def test_another_users_checkout_is_read_if_the_code_is_from_it(
+    tmp_path: Path, checkout: Path, state: Callable[[], GitState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = head(checkout)
+    (checkout / "package" / "code.py").write_text(CODE.replace("= 1", "= 2"))
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "true")
+    with pytest.raises(subprocess.CalledProcessError):
+        head(checkout)
+    assert (state().commit, state().problem) == (commit, "")
+    assert "+one = 2" in state().diff
+
+    # Else git's refusal holds, and is on record: its configuration may run what it likes.
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "code.py"))
+    monkeypatch.chdir(checkout)
+    assert (state().commit, state().diff, state().dirty) == ("", "", "unknown")
+    assert "git log: fatal: detected dubious ownership" in state().problem
+
+
+def test_a_repository_within_does_not_hide_other_untracked_files(
+    checkout: Path, state: Callable[[], GitState]
+) -> None:
+    nested = checkout / "nested"
+    nested.mkdir()
+    git(nested, "init")
+    (nested / "file").write_text("")
+    assert (state().commit, state().dirty) == (head(checkout), "unknown")
+    assert "'nested/' does not have a commit checked out" in state().problem
+    (checkout / "a.toml").write_text("trials = 3\n")
+    (checkout / "z.toml").write_text("trials = 4\n")
+    assert state().dirty == "true"
+    assert "+trials = 3" in state().diff
+    assert "+trials = 4" in state().diff
+    assert "'nested/' does not have a commit checked out" in state().problem
+
+
+def no_commit(folder: Path) -> None:
+    git(folder, "checkout", "--orphan", "another")
+
+
+def no_head(folder: Path) -> None:
+    (folder / ".git" / "HEAD").write_text("nonsense\n")
+
+
+def no_index(folder: Path) -> None:
+    (folder / ".git" / "index").write_text("nonsense\n")
+
+
+def no_objects(folder: Path) -> None:
+    (folder / "package" / "code.py").write_text(CODE.replace("= 1", "= 2"))
+    blob = git(folder, "rev-parse", "HEAD:package/code.py").strip()
+    (folder / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "knows_commit", "said"),
+    [
+        (no_commit, False, "does not have any commits yet"),
+        (no_head, False, "not a git repository"),
+        (no_index, True, "index"),
+        (no_objects, True, "unable to read"),
+    ],
+)
+def test_a_git_that_cannot_tell_is_no_clean_tree(
+    checkout: Path,
+    state: Callable[[], GitState],
+    damage: Callable[[Path], None],
+    knows_commit: bool,
+    said: str,
+) -> None:
+    commit = head(checkout)
+    damage(checkout)
+    assert state().commit == (commit if knows_commit else "")
+    assert (state().diff, state().dirty) == ("", "unknown")
+    assert said in state().problem
+
+
+def test_the_patch_makes_the_tree_whatever_git_is_set_to(
+    tmp_path: Path, checkout: Path, state: Callable[[], GitState]
+) -> None:
+    (checkout / ".gitattributes").write_text("*.bin diff=hex\n*.py diff=shown\n")
+    (checkout / "old.bin").write_bytes(b"\x00\x01")
+    (checkout / "gone.bin").write_bytes(b"\x00\x02")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-m", "second")
+    shutil.copytree(checkout, tmp_path / "copy")
+    for key, value in {
+        "color.ui": "always",
+        "color.diff": "always",
+        "core.quotePath": "false",
+        "diff.noprefix": "true",
+        "diff.context": "0",
+        "diff.external": "echo external",
+        "diff.hex.textconv": "wc -c <",
+        "diff.shown.command": "echo command",
+    }.items():
+        git(checkout, "config", key, value)
+    (checkout / "package" / "code.py").write_text(CODE.replace("= 1", "= 2"))
+    (checkout / "old.bin").write_bytes(b"\x00\xff\xfe")
+    (checkout / "gone.bin").unlink()
+    (checkout / "new.bin").write_bytes(bytes(range(256)))
+    (checkout / os.fsdecode(b"gr\xf6\xdfe.toml")).write_text("größe = 3\n")  # in Latin-1
+
+    assert state().problem == ""
+    assert "\x1b" not in state().diff
+    (tmp_path / "git_diff.patch").write_text(state().diff, encoding="utf-8")
+    git(tmp_path / "copy", "apply", str(tmp_path / "git_diff.patch"))
+    trees = [
+        {path.relative_to(root): content for path, content in files(root).items()}
+        for root in (checkout, tmp_path / "copy")
+    ]
+    own, applied = ({k: v for k, v in tree.items() if k.parts[0] != ".git"} for tree in trees)
+    assert applied == own
+
+
+def test_large_binary_files_are_only_named(
+    checkout: Path, state: Callable[[], GitState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "_MOST_BINARY", 1_000)
+    (checkout / "a.bin").write_bytes(bytes(600))
+    assert "GIT binary patch" in state().diff
+    (checkout / "b.bin").write_bytes(bytes(600))
+    (checkout / "new.toml").write_text("trials = 3\n")
+    assert "GIT binary patch" not in state().diff
+    assert "Binary files /dev/null and b/b.bin differ" in state().diff
+    assert "+trials = 3" in state().diff
+
+
+@pytest.mark.parametrize(
+    ("found", "tags"),
+    [
+        (GitState("", ""), {}),
+        (GitState("5ha1", ""), {"git_commit": "5ha1", "git_dirty": "false"}),
+        (GitState("5ha1", "+one"), {"git_commit": "5ha1", "git_dirty": "true"}),
+        (
+            GitState("5ha1", "+one", "fatal: no"),
+            {"git_commit": "5ha1", "git_dirty": "true", "git_problem": "fatal: no"},
+        ),
+        (
+            GitState("5ha1", "", "fatal: no"),
+            {"git_commit": "5ha1", "git_dirty": "unknown", "git_problem": "fatal: no"},
+        ),
+        (GitState("", "", "fatal: no"), {"git_dirty": "unknown", "git_problem": "fatal: no"}),
+    ],
+)
+def test_what_git_says_is_recorded_and_what_it_does_not_say_is_not_guessed(
+    workspace: Path,
+    small: lab.Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    found: GitState,
+    tags: dict[str, str],
+) -> None:
+    monkeypatch.setattr(provenance, "git_state", lambda: found)
+    store = open_store()
+    with store.run(store.experiment("test"), "run", tags={"kind": "training"}) as run:
+        run.log_start(lab.RunConfig(), 0, 1, small, None)
+    client = mlflow.MlflowClient()
+    recorded = client.get_run(run.id).data.tags
+    assert {key: value for key, value in recorded.items() if key.startswith("git_")} == tags
+    assert recorded.get("mlflow.source.git.commit") == tags.get("git_commit")
+    patches = [file.path for file in client.list_artifacts(run.id) if file.path.endswith(".patch")]
+    assert patches == (["git_diff.patch"] if found.diff else [])
