@@ -62,8 +62,8 @@ CONSTANTS: dict[str, tuple[str, ...]] = {
 }
 _ALL_CONSTANTS = ("momentum", "nesterov", "rho", "beta_1", "beta_2", "epsilon")
 
-# What the patch architectures, which bring blocks of their own, make no use of.
-_OF_MLP_ONLY = (
+# The patch architectures bring blocks of their own.
+_OF_MLP = (
     "normalization",
     "residual",
     "dropout",
@@ -73,6 +73,13 @@ _OF_MLP_ONLY = (
     "hidden_noise",
     "pca",
 )
+_OF_PATCHES = ("patch_size", "block_width", "token_width")
+# What an architecture makes no use of.
+_UNUSED: dict[str, tuple[str, ...]] = {
+    "mlp": _OF_PATCHES,
+    "gmlp": (*_OF_MLP, "token_width"),
+    "mixer": _OF_MLP,
+}
 
 
 def _widths(value: object) -> object:
@@ -228,6 +235,12 @@ class RunFields(Declared):
             yield "pixel_low", f"{self.pixel_low} is not below pixel_high {self.pixel_high}"
         if self.scaling != "range" and (self.pixel_low, self.pixel_high) != (0.0, 1.0):
             yield "pixel_low", f"is not used by scaling '{self.scaling}'"
+        if self._is_set("elastic_sigma") and not self.elastic_alpha:
+            yield "elastic_sigma", "needs an elastic_alpha above 0"
+
+    def _is_set(self, key: str) -> bool:
+        """Whether a field is not at its default."""
+        return bool(getattr(self, key) != type(self).model_fields[key].default)
 
     def _network_problems(self) -> Iterator[tuple[str, str]]:
         drawn = self.initializer in ("normal", "uniform")
@@ -245,6 +258,11 @@ class RunFields(Declared):
         pairs = zip(self.hidden, self.hidden[1:], strict=False)
         if self.residual and not any(one == next_ for one, next_ in pairs):
             yield "residual", "needs two neighbouring hidden layers of equal width"
+        if self._is_set("maxout_pieces") and self.activation != "maxout":
+            yield "maxout_pieces", f"is not used by activation '{self.activation}'"
+        for key in _UNUSED[self.architecture]:
+            if self._is_set(key):
+                yield key, f"is not used by architecture '{self.architecture}'"
         if self.architecture != "mlp":
             if len(set(self.hidden)) != 1:
                 yield (
@@ -254,9 +272,6 @@ class RunFields(Declared):
                 )
             if self.activation == "maxout":
                 yield "activation", f"'maxout' is not used by architecture '{self.architecture}'"
-            for key in _OF_MLP_ONLY:
-                if getattr(self, key) != type(self).model_fields[key].default:
-                    yield key, f"is not used by architecture '{self.architecture}'"
 
     def _optimizer_problems(self) -> Iterator[tuple[str, str]]:
         known = CONSTANTS[self.optimizer]
@@ -275,7 +290,10 @@ class RunFields(Declared):
 class RunConfig(RunFields):
     """What defines a training, but for the data and the seed. The defaults are the baseline.
 
-    A field that would do nothing beside the others is refused. None stands for Keras' own value.
+    A field that would do nothing beside the others is refused if it is not at its default. One
+    case is accepted: without hidden layers, what belongs to them (`activation`, `maxout_pieces`,
+    `normalization`, `dropout`, `alpha_dropout`, `drop_connect`, `hidden_noise`) does nothing, so
+    that variants and trials of any depth can have it in common. None stands for Keras' own value.
 
     Attributes:
         hidden: width of each hidden layer, input side first; ``()`` is softmax regression.

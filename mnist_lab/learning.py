@@ -10,7 +10,7 @@ from mnist_lab.data import CLASSES
 from mnist_lab.optimizers import build_optimizer, number, optimizer_variables
 
 # Fields whose values the compiled epoch reads from variables; a part at 0 is not compiled in.
-NUMBERS = ("l1", "l2", "label_smoothing", "max_norm", "elastic_alpha")
+NUMBERS = ("l1", "l2", "label_smoothing", "max_norm")
 
 
 class Learner:
@@ -34,12 +34,6 @@ class Learner:
             *optimizer_variables(self._optimizer),
             *self._numbers.values(),
         ]
-
-    def elastic(self) -> tuple[tf.Tensor, float] | None:
-        """Strength and smoothness of the elastic distortion, if there is any."""
-        if "elastic_alpha" not in self._numbers:
-            return None
-        return self._numbers["elastic_alpha"].value, self._config.elastic_sigma
 
     def targets(self, labels: tf.Tensor) -> tf.Tensor:
         """What the outputs for labels (n,) should be: (n, 10) float32, each row adding up to 1."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mnist_lab.config import RunConfig
-from mnist_lab.distortion import AFFINE, affine_maps
+from mnist_lab.distortion import AFFINE, affine_maps, elastic_basis
 from mnist_lab.schedules import values
 
 
@@ -21,6 +21,8 @@ class Plan(NamedTuple):
         mixes: (updates,) float32, the weight in [0, 1] of an image itself under mixup.
         maps: (size, 6) float32, the affine map of each image in the order of their use; (0, 6)
             where nothing is distorted.
+        alpha: () float32, the strength of elastic distortions, pixels.
+        basis: (rank**2, 784) float32, of `elastic_basis`; (0, 784) where nothing is elastic.
         seed: () int32, of the epoch's elastic distortions.
     """
 
@@ -29,6 +31,8 @@ class Plan(NamedTuple):
     momenta: np.ndarray
     mixes: np.ndarray
     maps: np.ndarray
+    alpha: np.ndarray
+    basis: np.ndarray
     seed: np.ndarray
 
 
@@ -45,6 +49,8 @@ def plan_of(config: RunConfig, seed: int, epoch: int, size: int) -> Plan:
         momenta=values(config.momentum_schedule, config.momentum or 0.0, **place),
         mixes=mixes.astype(np.float32),
         maps=affine_maps(config, distorted_images, draw),
+        alpha=np.array(config.elastic_alpha, np.float32),
+        basis=elastic_basis(config),
         seed=np.array(draw.integers(2**31), np.int32),
     )
 

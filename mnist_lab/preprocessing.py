@@ -19,18 +19,34 @@ _PIXELS = SIDE * SIDE
 
 def preprocessing(config: RunConfig, images: keras.KerasTensor) -> keras.KerasTensor:
     """The scaled, flat pixels or components of images (n, 28, 28): (n, 784 or `pca`)."""
-    if config.scaling == "range":
-        step = (config.pixel_high - config.pixel_low) / 255.0
-        x = keras.layers.Rescaling(step, config.pixel_low, name=_SCALING)(images)
+    if config.scaling == "range" and not has_own_range(config):
+        x = keras.layers.Rescaling(1.0 / 255.0, name=_SCALING)(images)
         x = keras.layers.Flatten()(x)
     else:
-        # With fixed statistics this layer is an affine map of each pixel, and keeps the numbers
-        # of the map among its weights, where Keras' Normalization has constants.
+        # With mean 0 and variance 1 this layer is an affine map of each pixel, and keeps the
+        # numbers of the map among its weights, where Keras' Rescaling and Normalization have
+        # constants.
         x = keras.layers.Flatten()(images)
-        x = keras.layers.BatchNormalization(name=_SCALING, trainable=False)(x)
+        x = keras.layers.BatchNormalization(
+            epsilon=0.0,
+            gamma_initializer=keras.initializers.Constant(_step(config)),
+            beta_initializer=keras.initializers.Constant(config.pixel_low),
+            trainable=False,
+            name=_SCALING,
+        )(x)
     if config.pca:
         x = keras.layers.Dense(config.pca, name=_PCA, trainable=False)(x)
     return x
+
+
+def has_own_range(config: RunConfig) -> bool:
+    """Whether pixels go to another range than the baseline's, which is [0, 1]."""
+    return (config.pixel_low, config.pixel_high) != (0.0, 1.0)
+
+
+def _step(config: RunConfig) -> float:
+    """What a pixel that is brighter by 1 of 255 becomes brighter by."""
+    return (config.pixel_high - config.pixel_low) / 255.0
 
 
 def set_statistics(network: keras.Model, config: RunConfig, training: Split) -> None:
@@ -41,8 +57,8 @@ def set_statistics(network: keras.Model, config: RunConfig, training: Split) -> 
     scale, offset = _affine(config, pixels)
     if config.scaling != "range":
         layer = network.get_layer(_SCALING)
-        variance = np.full(_PIXELS, 1.0 - layer.epsilon)
-        layer.set_weights([scale, offset, np.zeros(_PIXELS), variance])
+        layer.gamma.assign(scale)
+        layer.beta.assign(offset)
     if config.pca:
         components, center = _principal_components(pixels * scale + offset, config.pca)
         network.get_layer(_PCA).set_weights([components, -center @ components])
@@ -51,8 +67,8 @@ def set_statistics(network: keras.Model, config: RunConfig, training: Split) -> 
 def _affine(config: RunConfig, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scale and offset of each pixel, (784,) float32, from pixels (n, 784) in [0, 255]."""
     if config.scaling == "range":
-        scale = np.full(_PIXELS, (config.pixel_high - config.pixel_low) / 255.0)
-        return scale.astype(np.float32), np.full(_PIXELS, config.pixel_low, np.float32)
+        scale = np.full(_PIXELS, _step(config), np.float32)
+        return scale, np.full(_PIXELS, config.pixel_low, np.float32)
     axis = 0 if config.scaling == "standardize_pixels" else None
     mean = pixels.mean(axis=axis, dtype=np.float64)
     deviation = pixels.std(axis=axis, dtype=np.float64)

@@ -16,12 +16,12 @@ import numpy as np
 from mnist_lab.backend import keras, release_variables, tf
 from mnist_lab.config import ConfigError, RunConfig
 from mnist_lab.data import SIDE, Dataset, Split
-from mnist_lab.distortion import AFFINE, distorted, neighbours
+from mnist_lab.distortion import AFFINE, distorted, field_factor, neighbours
 from mnist_lab.graph import Graph, aligned
 from mnist_lab.learning import NUMBERS, Learner
 from mnist_lab.models import build_network, count_parameters, serving_model
 from mnist_lab.plan import Plan, distorts, plan_of
-from mnist_lab.preprocessing import set_statistics
+from mnist_lab.preprocessing import has_own_range, set_statistics
 from mnist_lab.provenance import cores
 from mnist_lab.randomness import stream
 
@@ -213,7 +213,9 @@ def _structure(config: RunConfig) -> RunConfig:
     """`config` without the numbers that the compiled epoch reads from its state or its plan.
 
     Configurations with equal structure share one compilation: what is left says which parts
-    there are, not how strong they are.
+    there are, not how strong they are. Of `elastic_sigma` that is the rank of its fields, which
+    is a shape: one from 4 on, and the larger, the smaller sigma is below; the largest for all
+    would take a second an epoch.
     """
     same = (
         *("learning_rate", "learning_rate_schedule", "momentum_schedule"),
@@ -221,13 +223,19 @@ def _structure(config: RunConfig) -> RunConfig:
     )
     plain = {name: RunConfig.model_fields[name].default for name in (*same, *AFFINE)}
     plain["shift"] = 1.0 if distorts(config) else 0.0
-    switched = (*NUMBERS, *NOISES, "weight_decay", "ema_decay", "mixup")
+    switched = (*NUMBERS, *NOISES, "weight_decay", "ema_decay", "elastic_alpha", "mixup")
     plain |= {name: 0.5 if getattr(config, name) else 0.0 for name in switched}
     plain["layer_dropout"] = tuple(0.5 if rate else 0.0 for rate in config.layer_dropout)
     constants = ("rho", "beta_1", "beta_2", "epsilon", "momentum")
     plain |= {name: 0.5 for name in constants if getattr(config, name) is not None}
     if config.optimizer in ("rmsprop", "sgd") and not config.momentum:
         plain["momentum"] = None
+    if config.optimizer == "adamw":  # Adam; weight decay is a part of its own
+        plain["optimizer"] = "adam"
+    if has_own_range(config):
+        plain |= {"pixel_low": -1.0, "pixel_high": 1.0}
+    if config.elastic_alpha:
+        plain["elastic_sigma"] = float(field_factor(config.elastic_sigma).shape[1])
     return config.replace(**plain)
 
 
@@ -370,7 +378,8 @@ class _Program:
         if distorts(self._structure):
             maps = tf.slice(plan.maps, [first, 0], [size, 6])
             key = stream(plan.seed, tf.convert_to_tensor(i))
-            pixels = distorted(pixels, maps, key, self._learner.elastic())
+            elastic = (plan.alpha, plan.basis) if self._structure.elastic_alpha else None
+            pixels = distorted(pixels, maps, key, elastic)
         self._learner.set_rates(plan.rates[i], plan.momenta[i])
         targets = self._learner.targets(tf.gather(labels, chosen))
         return self._update(_as_input(pixels), targets, plan.mixes[i])

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 import mnist_lab as lab
-from mnist_lab.config import ConfigError
+from mnist_lab.config import ConfigError, RunFields
+from mnist_lab.dimensions import Choices, Dimension
+from mnist_lab.space import StudyDeclaration
 
 
 def test_defaults_are_chollets_listing() -> None:
@@ -69,6 +71,13 @@ def test_defaults_are_chollets_listing() -> None:
         ({"scaling": "standardize", "pixel_low": -1.0}, "is not used by scaling 'standardize'"),
         ({"architecture": "gmlp", "hidden": (3, 4)}, "hidden: [3, 4]: architecture 'gmlp' has one"),
         ({"architecture": "mixer", "dropout": 0.1}, "dropout: is not used by architecture 'mixer'"),
+        ({"maxout_pieces": 3}, "maxout_pieces: is not used by activation 'relu'"),
+        ({"patch_size": 14}, "patch_size: is not used by architecture 'mlp'"),
+        ({"block_width": 8}, "block_width: is not used by architecture 'mlp'"),
+        ({"token_width": 8}, "token_width: is not used by architecture 'mlp'"),
+        ({"architecture": "gmlp", "token_width": 8}, "token_width: is not used by architecture 'g"),
+        ({"elastic_sigma": 6.0}, "elastic_sigma: needs an elastic_alpha above 0"),
+        ({"elastic_sigma": 6.0, "shift": 2.0}, "elastic_sigma: needs an elastic_alpha above 0"),
         ({"patch_size": 5}, "patch_size: 5 is not accepted: it should be 4, 7 or 14"),
     ],
 )
@@ -76,6 +85,30 @@ def test_a_wrong_field_is_refused_by_name(fields: dict[str, Any], said: str) -> 
     with pytest.raises(ConfigError) as error:
         lab.RunConfig(**fields)
     assert said in str(error.value)
+
+
+def test_what_belongs_to_hidden_layers_is_accepted_where_there_are_none() -> None:
+    """Variants of all depths can have it in common."""
+    noise = dict.fromkeys(("dropout", "alpha_dropout", "drop_connect", "hidden_noise"), 0.1)
+    fields = {"activation": "maxout", "maxout_pieces": 3, "normalization": "batch", **noise}
+    assert lab.RunConfig(hidden=(), **fields).hidden == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "choices"),
+    [
+        ("activation", ("relu", "maxout")),
+        ("architecture", ("mlp", "gmlp", "mixer")),
+        ("elastic_alpha", (0.0, 34.0)),
+    ],
+)
+def test_what_decides_which_fields_are_used_can_be_searched(
+    key: str, choices: tuple[str | float, ...]
+) -> None:
+    """The fields that not every choice uses are at their defaults, told or not."""
+    defaults = RunFields(maxout_pieces=2, token_width=64, elastic_sigma=4.0, validation_size=10)
+    search: dict[str, Dimension] = {key: Choices(type="categorical", choices=choices)}
+    assert list(StudyDeclaration(config=defaults, search=search).problems()) == []
 
 
 def test_all_mistakes_are_told_at_once() -> None:

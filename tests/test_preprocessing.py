@@ -9,20 +9,29 @@ from mnist_lab.models import build_network
 from mnist_lab.preprocessing import set_statistics
 
 
-def prepared(config: lab.RunConfig, training: lab.Split, images: np.ndarray) -> np.ndarray:
+def prepared(config: lab.RunConfig, training: lab.Split | None, images: np.ndarray) -> np.ndarray:
     """What the first trained layer is given for `images`."""
     network = build_network(config)
-    set_statistics(network, config, training)
+    if training is not None:
+        set_statistics(network, config, training)
     first = next(layer for layer in network.layers if layer.trainable and layer.weights)
     model = keras.Model(network.input, first.input)
     return np.asarray(model(images.astype(np.float32)))
 
 
 def test_pixels_go_to_their_range(small: lab.Dataset) -> None:
+    """Whatever the training images are, and whether or not they are known."""
     config = lab.RunConfig(hidden=(4,), pixel_low=-0.1, pixel_high=1.175)
     images = small.test_images
     expected = -0.1 + 1.275 * images.reshape(-1, 784) / 255
-    np.testing.assert_allclose(prepared(config, small.split(0)[0], images), expected, atol=1e-6)
+    for training in (small.split(0)[0], None):
+        np.testing.assert_allclose(prepared(config, training, images), expected, atol=1e-6)
+
+
+def test_the_baselines_pixels_are_divided_by_255_bit_for_bit(small: lab.Dataset) -> None:
+    images = small.test_images
+    expected = images.reshape(-1, 784).astype(np.float32) * np.float32(1.0 / 255.0)
+    assert (prepared(lab.RunConfig(hidden=(4,)), None, images) == expected).all()
 
 
 def test_standardized_pixels_have_mean_0_and_variance_1(small: lab.Dataset) -> None:

@@ -5,13 +5,15 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 import mnist_lab as lab
 from mnist_lab.backend import keras
-from mnist_lab.config import CONSTANTS, ConfigError
+from mnist_lab.config import CONSTANTS, ConfigError, RunConfig
+from mnist_lab.declared import Declared
 from mnist_lab.models import build_network
 from mnist_lab.optimizers import build_optimizer
 from mnist_lab.plan import permutation, plan_of
@@ -230,8 +232,11 @@ import mnist_lab as lab
 data = lab.load_mnist()
 data = lab.Dataset(data.train_images[:2000], data.train_labels[:2000], data.test_images[:500],
                    data.test_labels[:500], "part", "mnist")
-base = lab.RunConfig(hidden=(32,), epochs=2, dropout=0.5, weight_decay=0.5)
-changes = ({}, {"learning_rate": 0.02}, {"dropout": 0.01}, {"weight_decay": 0.9}, {"epochs": 3})
+base = lab.RunConfig(hidden=(32,), epochs=2, dropout=0.5, weight_decay=0.5, pixel_low=-1.0,
+                     elastic_alpha=20.0)
+changes = ({}, {"learning_rate": 0.02}, {"dropout": 0.01}, {"weight_decay": 0.9},
+           {"pixel_low": -0.5}, {"pixel_high": 2.0}, {"elastic_alpha": 34.0},
+           {"elastic_sigma": 6.0}, {"epochs": 3})
 for change in changes:
     training = lab.train(base.replace(**change), data, seed=9)
     print(next(training).loss)
@@ -254,7 +259,7 @@ def test_other_numbers_need_no_new_compilation(tmp_path: Path) -> None:
     compiled = [path.name for path in tmp_path.glob("*before_optimizations.txt")]
     assert len([name for name in compiled if "train_full_batches" in name]) == 1, compiled
     # The numbers still count: all but the last, which only trains longer, differ.
-    assert len(set(done.stdout.split())) == 4
+    assert len(set(done.stdout.split())) == 8
 
 
 @pytest.mark.parametrize("optimizer", CONSTANTS)
@@ -266,6 +271,55 @@ def test_no_number_of_an_optimizer_makes_another_program(optimizer: str) -> None
     )
     assert one != other
     assert _structure(one) == _structure(other)
+
+
+# Two values of a number where they are not 0.1 and 0.2, and what there has to be beside it.
+_VALUES: dict[str, tuple[Any, Any]] = {
+    "layer_dropout": ([0.1], [0.2]),
+    "learning_rate_schedule": ({"type": "step", "factor": 0.1, "every": 2}, {"type": "cosine"}),
+    "momentum_schedule": ({"type": "linear", "final": 0.1}, {"type": "linear", "final": 0.2}),
+    # The one exception: below 4 it says how many numbers a field is made of, which is a shape.
+    "elastic_sigma": (4.0, 28.0),
+}
+_BESIDE: dict[str, dict[str, Any]] = {
+    "initializer_scale": {"initializer": "normal"},
+    "momentum_schedule": {"optimizer": "sgd", "momentum": 0.5},
+    "beta_1": {"optimizer": "adam"},
+    "beta_2": {"optimizer": "adam"},
+    "elastic_sigma": {"elastic_alpha": 34.0},
+}
+
+
+def is_number(annotation: Any) -> bool:
+    """Whether a field of this type is a real number, or has some."""
+    if isinstance(annotation, type) and issubclass(annotation, Declared):
+        return any(is_number(field.annotation) for field in annotation.model_fields.values())
+    return annotation is float or any(map(is_number, get_args(annotation)))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, field in RunConfig.model_fields.items() if is_number(field.annotation)]
+)
+def test_no_number_makes_another_program(name: str) -> None:
+    """Any field of real numbers, its part being switched on."""
+    one, other = (
+        config(**_BESIDE.get(name, {}), **{name: value}) for value in _VALUES.get(name, (0.1, 0.2))
+    )
+    assert one != other
+    assert _structure(one) == _structure(other)
+
+
+def test_a_smoothness_is_as_many_programs_as_its_fields_have_ranks() -> None:
+    def structure(sigma: float) -> lab.RunConfig:
+        return _structure(config(elastic_alpha=34.0, elastic_sigma=sigma))
+
+    assert structure(2.0) == structure(2.1) != structure(3.0) != structure(4.0)
+
+
+def test_adam_and_adamw_are_one_program() -> None:
+    """Weight decay is decoupled in both, and so is not what tells them apart."""
+    both = [config(optimizer=name, weight_decay=0.1) for name in ("adam", "adamw")]
+    assert _structure(both[0]) == _structure(both[1])
 
 
 def test_dropout_acts_in_training_only(small: lab.Dataset) -> None:
