@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from typing import Any
 
 from mnist_lab.mlflow_backend import mlflow
@@ -46,12 +45,7 @@ def read_runs(client: mlflow.MlflowClient, experiment_id: str) -> list[RunRecord
 
 def read_epochs(client: mlflow.MlflowClient, runs: Sequence[RunRecord]) -> list[EpochRecord]:
     """Every value of every metric of some runs, by MLflow's public API: a request a history."""
-    return [
-        EpochRecord(run.run_id, metric.key, metric.step, metric.value)
-        for run in runs
-        for key in run.metrics
-        for metric in client.get_metric_history(run.run_id, key)
-    ]
+    return [record for run in runs for key in run.metrics for record in _history(client, run, key)]
 
 
 def read_epochs_of_server(
@@ -59,24 +53,45 @@ def read_epochs_of_server(
 ) -> list[EpochRecord]:
     """As `read_epochs`, by the request that MLflow's own pages make: a hundred runs at once.
 
-    A server that does not know the request is asked for one history after the other.
+    One history after the other is asked for where the server does not know that request, and
+    where a history is longer than it gives.
 
     Args:
         client: of the server.
         uri: http://…, of the server.
-        runs: whose epochs are asked for.
+        runs: whose epochs are asked for: of the metrics that they have.
     """
     keys = sorted({key for run in runs for key in run.metrics})
-    parts = [runs[first : first + _RUNS_AT_ONCE] for first in range(0, len(runs), _RUNS_AT_ONCE)]
+    asked = [
+        (client, uri, part, key)
+        for key in keys
+        for part in _parts([run for run in runs if key in run.metrics])
+    ]
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-        answers = list(pool.map(lambda asked: _histories(uri, *asked), product(parts, keys)))
-    if any(answer is None for answer in answers):
-        return read_epochs(client, runs)
-    return [record for answer in answers if answer is not None for record in answer]
+        answers = list(pool.map(lambda request: _histories(*request), asked))
+    return [record for answer in answers for record in answer]
 
 
-def _histories(uri: str, runs: Sequence[RunRecord], key: str) -> list[EpochRecord] | None:
-    """The history of a metric in some runs; None if the server does not give all of it so."""
+def _parts(runs: Sequence[RunRecord]) -> Iterator[list[RunRecord]]:
+    """The runs in as few parts as their histories of one metric may be asked for in."""
+    part: list[RunRecord] = []
+    values = 0
+    for run in runs:
+        epochs = run.params.get("epochs", "")  # of another's run it may be anything
+        expected = int(epochs) if epochs.isdecimal() else 1
+        if part and (len(part) == _RUNS_AT_ONCE or values + expected >= _VALUES_AT_ONCE):
+            yield part
+            part, values = [], 0
+        part.append(run)
+        values += expected
+    if part:
+        yield part
+
+
+def _histories(
+    client: mlflow.MlflowClient, uri: str, runs: Sequence[RunRecord], key: str
+) -> list[EpochRecord]:
+    """The history of a metric in some runs."""
     rest = importlib.import_module("mlflow.utils.rest_utils")
     service = importlib.import_module("mlflow.tracking._tracking_service.utils")
     answer = rest.http_request(
@@ -85,9 +100,20 @@ def _histories(uri: str, runs: Sequence[RunRecord], key: str) -> list[EpochRecor
         "GET",
         params={"run_id": [run.run_id for run in runs], "metric_key": key},
     )
-    if answer.status_code != 200:
-        return None
-    values = answer.json()["metrics"]
-    if len(values) >= _VALUES_AT_ONCE:
-        return None
-    return [EpochRecord(v["run_id"], v["key"], v["step"], v["value"]) for v in values]
+    values = answer.json()["metrics"] if answer.status_code == 200 else None
+    if values is not None and len(values) < _VALUES_AT_ONCE:
+        return [EpochRecord(v["run_id"], v["key"], v["step"], v["value"]) for v in values]
+    if values is None or len(runs) == 1:
+        return [record for run in runs for record in _history(client, run, key)]
+    # More than was expected: whose it is, a smaller question tells.
+    middle = len(runs) // 2
+    halves = (runs[:middle], runs[middle:])
+    return [record for half in halves for record in _histories(client, uri, half, key)]
+
+
+def _history(client: mlflow.MlflowClient, run: RunRecord, key: str) -> list[EpochRecord]:
+    """The history of a metric in a run."""
+    return [
+        EpochRecord(run.run_id, metric.key, metric.step, metric.value)
+        for metric in client.get_metric_history(run.run_id, key)
+    ]

@@ -35,16 +35,25 @@ def without_password(uri: str) -> str:
 
 
 def local_uri(uri: str) -> str:
-    """`uri`, that of an sqlite file by its whole path: it means the same in any folder."""
+    """`uri`, that of an sqlite file by its whole path: it means the same in any folder.
+
+    MLflow's default quotes what need not be, for which see `sqlite_store.file_uri`.
+    """
     path = sqlite_store.local_path(uri)
-    if path is None or path.is_absolute():
+    if path is None:
         return uri
-    prefix, _, rest = uri.partition(":///")
-    return f"{prefix}:///{path.absolute()}{rest.removeprefix(str(path))}"
+    database, mark, query = uri.partition("?")
+    scheme = database.partition(":")[0]
+    whole = sqlite_store.file_uri(path.absolute()).removeprefix("sqlite")
+    return f"{scheme}{whole}{mark}{query}"
 
 
 def probe(uri: str, shown: str) -> None:
-    """Fail in seconds where MLflow itself would try again for minutes."""
+    """Fail in seconds where MLflow itself would try again for minutes.
+
+    Raises:
+        TrackingError: nothing is there, or a database that lets nobody in.
+    """
     parts = urlsplit(uri)
     scheme = parts.scheme.partition("+")[0]
     if path := sqlite_store.local_path(uri):
@@ -57,10 +66,21 @@ def probe(uri: str, shown: str) -> None:
         try:
             address = (parts.hostname or "", parts.port or _PORTS[scheme])
             socket.create_connection(address, timeout=_PROBE_SECONDS).close()
-        except (OSError, ValueError) as error:
+            if not scheme.startswith("http"):
+                _log_in(uri)
+        except Exception as error:  # each driver of a database has errors of its own
             raise TrackingError(
-                f"MLFLOW_TRACKING_URI: {shown} cannot be reached ({error}); expected {ACCEPTED}"
+                f"MLFLOW_TRACKING_URI: {shown} cannot be reached "
+                f"({first_line(error, uri, shown)}); expected {ACCEPTED}"
             ) from None
+
+
+def _log_in(uri: str) -> None:
+    """Open a connection to a database and close it: MLflow would try ten times."""
+    from sqlalchemy import create_engine, pool
+
+    with impatient(), create_engine(uri, poolclass=pool.NullPool).connect():
+        pass
 
 
 @contextmanager
@@ -82,11 +102,11 @@ def alone(path: Path | None) -> Iterator[None]:
 
 @contextmanager
 def impatient() -> Iterator[None]:
-    """One short try a request, for the first contact alone."""
+    """One short try a request or a connection, for the first contact alone."""
     settings = {
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_PROBE_SECONDS),
-        "MLFLOW_SQLALCHEMYSTORE_MAX_RETRIES": "0",
+        "PGCONNECT_TIMEOUT": str(_PROBE_SECONDS),
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)

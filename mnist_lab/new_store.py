@@ -67,7 +67,9 @@ def make(path: Path, beside: Beside | None) -> None:
         beside: who makes the tables; None for this process.
     """
     with whole(path) as unfinished:
-        uri = f"sqlite:///{unfinished}"
+        # No more is quoted than must be: MLflow would make a folder of the quoted name.
+        quoted = str(unfinished).replace("%", "%25").replace("?", "%3F")
+        uri = f"sqlite:///{quoted}"
         if beside is not None and beside.made(uri):
             return
         from mnist_lab.mlflow_backend import mlflow

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 
 @dataclass
@@ -38,11 +39,25 @@ class EpochRecord(NamedTuple):
 
 
 def local_path(uri: str) -> Path | None:
-    """The file of an sqlite URI, or None for any other store."""
-    prefix, separator, path = uri.partition(":///")
-    if not separator or prefix.partition("+")[0] != "sqlite" or not path or path == ":memory:":
+    """The file of an sqlite URI, or None for any other store.
+
+    As SQLAlchemy reads it: %20 is a space, + is a plus, and the file's name ends at a "?".
+    """
+    prefix, separator, rest = uri.partition(":///")
+    path = unquote(rest.partition("?")[0])
+    if not separator or prefix.partition("+")[0] != "sqlite" or path in ("", ":memory:"):
         return None
-    return Path(path.partition("?")[0])
+    return Path(path)
+
+
+def file_uri(path: Path) -> str:
+    """The URI of an sqlite file, of which `local_path` gives the path again.
+
+    Only what would be misread is quoted, braces by Optuna: MLflow makes the folder that a URI
+    names, and takes its quoted name for the name itself.
+    """
+    marks = (f"%{ord(mark):02X}" if mark in "%?{}" else mark for mark in str(path))
+    return f"sqlite:///{''.join(marks)}"
 
 
 @contextmanager

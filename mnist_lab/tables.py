@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
+from dataclasses import replace
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin
 
 import numpy as np
 import pandas as pd
 
 from mnist_lab.config import RunConfig
-from mnist_lab.sqlite_store import RunRecord
+from mnist_lab.sqlite_store import EpochRecord, RunRecord
 from mnist_lab.tracking import PARENT_TAG, Store, open_store
 
 EPOCH_METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds")
@@ -117,17 +119,9 @@ def epochs(name: str, store: Store | None = None) -> pd.DataFrame:
     """
     store = store or open_store(create=False)
     experiment_id = store.find_experiment(name)
-    records = store.runs(experiment_id)
-    table = _table(_trainings(records))[["run_id", "variant", "trial", "seed"]]
-    histories = pd.DataFrame(
-        store.epochs(experiment_id, records), columns=["run_id", "key", "epoch", "value"]
-    )
-    histories = histories[histories["key"].isin(EPOCH_METRICS)]
-    wide = histories.pivot_table(
-        index=["run_id", "epoch"], columns="key", values="value", dropna=False, observed=True
-    )
-    wide = wide.reindex(columns=list(EPOCH_METRICS)).dropna(how="all").reset_index()
-    wide = wide.astype({"epoch": "int64"} | dict.fromkeys(EPOCH_METRICS, "float64"))
+    records = [_of_epochs(record) for record in _trainings(store.runs(experiment_id))]
+    table = _table(records)[["run_id", "variant", "trial", "seed"]]
+    wide = _wide(store.epochs(experiment_id, records), table["run_id"])
     order = pd.Series(range(len(table)), index=table["run_id"])
     merged = table.merge(wide, on="run_id")
     merged = merged.sort_values(
@@ -135,6 +129,24 @@ def epochs(name: str, store: Store | None = None) -> pd.DataFrame:
     )
     merged.columns.name = None
     return merged.reset_index(drop=True)
+
+
+def _of_epochs(record: RunRecord) -> RunRecord:
+    """A run without the metrics that are not those of an epoch."""
+    own = {key: record.metrics[key] for key in EPOCH_METRICS if key in record.metrics}
+    return replace(record, metrics=own)
+
+
+def _wide(histories: Sequence[EpochRecord], run_ids: pd.Series[str]) -> pd.DataFrame:
+    """A row for each epoch of these runs: its number, and a column for each of its metrics.
+
+    A user's own runs in the experiment may have metrics of these names and a million steps.
+    """
+    long = pd.DataFrame(histories, columns=["run_id", "key", "epoch", "value"])
+    long = long[long["run_id"].isin(run_ids) & long["key"].isin(EPOCH_METRICS)]
+    long = long.astype({"epoch": "int64", "value": "float64"})
+    wide = long.groupby(["run_id", "epoch", "key"])["value"].mean().unstack("key")
+    return wide.reindex(columns=list(EPOCH_METRICS)).dropna(how="all").reset_index()
 
 
 def answers(run_id: str, store: Store | None = None) -> np.ndarray:
@@ -166,7 +178,7 @@ def _columns() -> list[str]:
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     for field, info in RunConfig.model_fields.items():
         name = FIELD_COLUMNS[field]
-        types = {*(get_args(info.annotation) or (info.annotation,))} - {type(None)}
+        types = _types(info.annotation)
         if types == {bool}:
             table[name] = _booleans(table[name])
         elif types == {int}:
@@ -182,6 +194,15 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     for name in ("git_dirty", "failed_by_itself"):
         table[name] = _booleans(table[name])
     return table
+
+
+def _types(annotation: object) -> set[object]:
+    """What the values of a field are, None aside: {int} of `int | None` and of Literal[4, 7]."""
+    if get_origin(annotation) in (Union, UnionType):
+        return set().union(*map(_types, get_args(annotation))) - {type(None)}
+    if get_origin(annotation) is Literal:
+        return {type(value) for value in get_args(annotation)}
+    return {annotation}
 
 
 _BOOLEANS = {"True": True, "true": True, "False": False, "false": False}

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from mnist_lab.new_store import Beside
+from mnist_lab.sqlite_store import file_uri
 from mnist_lab.tracking import open_store
 from tests.conftest import ROOT, environment
 
@@ -45,6 +46,19 @@ def test_where_no_other_process_can_the_command_makes_them_itself(
     with Beside(lambda: None) as beside:
         open_store(beside=beside)
     assert tables(Path("mlflow.db")) == tables(empty_store)
+
+
+@pytest.mark.parametrize("name", ["a b é(1)", "%41", "?"])
+def test_a_store_is_made_in_a_folder_of_any_name(
+    name: str, tmp_path: Path, empty_store: Path
+) -> None:
+    path = tmp_path / name / "mlflow.db"
+    path.parent.mkdir()
+    open_store(uri=file_uri(path))
+    assert tables(path) == tables(empty_store)
+    assert list(path.parent.iterdir()) == [path]
+    if not set(name) & set("%?"):  # of a name that must be quoted, MLflow makes another folder
+        assert list(tmp_path.iterdir()) == [path.parent]
 
 
 def test_what_interrupts_the_command_ends_the_other_process(bare_workspace: Path) -> None:

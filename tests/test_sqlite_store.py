@@ -2,12 +2,18 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import quote
+
+import mlflow
+import pytest
+from sqlalchemy import make_url
 
 import mnist_lab as lab
+from mnist_lab.sqlite_store import file_uri, local_path
 from mnist_lab.tracking import open_store
-from tests.conftest import environment
+from tests.conftest import Command, environment
 from tests.forked import Forked
-from tests.survival import until
+from tests.survival import check, declare, trials, until
 
 PROCESSES = 8
 
@@ -51,3 +57,55 @@ def test_eight_processes_make_one_store_together_and_write_at_once(bare_workspac
     epochs = lab.epochs("together")
     assert len(epochs) == 5 * PROCESSES
     assert epochs.notna()[["loss", "val_accuracy"]].all().all()
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "é", "(1)", "a+b", "me@home:c", "a,b&c=d;e", "a#b", "100%", "%41", "a?b", "{a}"]
+)
+def test_the_file_of_a_uri_is_that_which_sqlalchemy_opens(name: str) -> None:
+    path = Path("/some") / name / "mlflow.db"
+    for uri in (file_uri(path), f"sqlite:///{quote(str(path))}"):
+        assert local_path(uri) == path
+        assert make_url(uri).database == str(path)
+    for as_given in (f"sqlite:///{path}", f"sqlite+pysqlite:///{path}?timeout=5"):
+        assert local_path(as_given) == Path(make_url(as_given).database or "")
+
+
+def test_other_stores_have_no_file() -> None:
+    for uri in ("sqlite://", "sqlite:///:memory:", "http://host", "postgresql:///lab", "mlruns"):
+        assert local_path(uri) is None
+
+
+def test_a_study_runs_in_a_folder_of_any_name(
+    lab_: Command, small: lab.Dataset, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which MLflow's default URI quotes much, and of its study's what a URI would misread."""
+    folder = workspace / "a b é%+#(1) @,&"
+    (folder / "studies").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    declare(folder, small, trials=1, epochs=1)
+    mine = (folder / "studies").rename(folder / "my %41 {studies}?")
+    command = ("study", f"{mine.name}/s.toml", "--data", "digits.npz")
+    storage = f"sqlite:///{quote(f'{mine.name}/s.db')}"
+
+    first = lab_(*command, "--confirm", "0")
+    assert (first.returncode, first.stderr) == (0, "")
+    assert f"optuna-dashboard {storage}\n" in first.stdout
+    check(storage, 1)
+    more = lab_(*command, "--confirm", "2", "--trials", "2")
+    assert (more.returncode, more.stderr) == (0, "")
+    assert [trial.state.is_finished() for trial in trials(storage)] == [True, True]
+    assert {path.name for path in folder.iterdir()} == {
+        *("digits.npz", "mlflow.db", "mlruns", mine.name)
+    }
+
+    table = lab.runs("s")
+    by_mlflow = mlflow.search_runs(experiment_names=["s"])
+    assert set(table["run_id"]) < set(by_mlflow["run_id"])
+    for run_id, uri in zip(table["run_id"], table["model_uri"], strict=True):
+        assert "learning_rate = " in mlflow.artifacts.load_text(f"runs:/{run_id}/config.toml")
+        assert mlflow.keras.load_model(uri).count_params() > 0
+    shown = lab_("compare", "s")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert all(f"{accuracy:.4f}" in shown.stdout for accuracy in table["test_accuracy"])
+    assert mlflow.keras.load_model("models:/s data=digits@champion").count_params() > 0

@@ -5,10 +5,13 @@ import math
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,14 +21,15 @@ import pandas as pd
 import pytest
 
 import mnist_lab as lab
-from mnist_lab import provenance, sqlite_store
-from mnist_lab.connection import TrackingError, without_password
+from mnist_lab import api_store, provenance, sqlite_store
+from mnist_lab.connection import TrackingError, local_uri, without_password
 from mnist_lab.process import this_process
 from mnist_lab.progress import Progress
 from mnist_lab.recording import record as record_training
-from mnist_lab.tables import EPOCH_METRICS, FIELD_COLUMNS
+from mnist_lab.tables import EPOCH_METRICS, FIELD_COLUMNS, no_runs
 from mnist_lab.tracking import Store, open_store
 from tests.conftest import served
+from tests.servers import INITDB, postgresql
 
 
 def record(store: Store, data: lab.Dataset, seed: int = 0, **fields: object) -> str:
@@ -36,6 +40,31 @@ def record(store: Store, data: lab.Dataset, seed: int = 0, **fields: object) -> 
     with store.run(experiment, f"run {seed}", tags=tags) as run:
         record_training(config, data, seed, run, Progress("runs", 1))
     return run.id
+
+
+def log_history(run_id: str, key: str, steps: int) -> None:
+    """So many values of a metric of a run, straight in the database, in a moment."""
+    values = [(run_id, key, 1 / step, step, 1_700_000_000_000) for step in range(1, steps + 1)]
+    with closing(sqlite3.connect("mlflow.db")) as database, database:
+        for table, rows in (("metrics", values), ("latest_metrics", values[-1:])):
+            database.executemany(
+                f"INSERT INTO {table} (run_uuid, key, value, step, timestamp, is_nan) "
+                "VALUES (?, ?, ?, ?, ?, FALSE)",
+                rows,
+            )
+
+
+def copy_run(run_id: str, copies: int) -> None:
+    """So many more runs like one, straight in the database, in a moment."""
+    with closing(sqlite3.connect("mlflow.db")) as database, database:
+        for table in ("runs", "params", "tags", "metrics", "latest_metrics"):
+            columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+            copied = ", ".join("?" if column == "run_uuid" else column for column in columns)
+            database.executemany(
+                f"INSERT INTO {table} ({', '.join(columns)}) "
+                f"SELECT {copied} FROM {table} WHERE run_uuid = ?",
+                [(f"{number:032x}", run_id) for number in range(copies)],
+            )
 
 
 @pytest.fixture
@@ -163,6 +192,76 @@ def test_a_server_records_the_same(
     pd.testing.assert_frame_equal(local[1], remote[1])
 
 
+def test_a_server_is_asked_for_as_many_histories_as_it_gives_at_once() -> None:
+    def sizes(*epochs: str) -> list[int]:
+        runs = [sqlite_store.RunRecord("", "", "", 0, 0, {"epochs": text}) for text in epochs]
+        return [len(part) for part in api_store._parts(runs)]
+
+    assert sizes() == []
+    assert sizes(*["5"] * 150) == [100, 50]
+    assert sizes(*["300"] * 100) == [83, 17]
+    assert sizes("30000", "5", "30000", "5", "5") == [1, 1, 1, 2]
+    assert sizes("many", "-5", "") == [3]
+
+
+def test_long_histories_come_from_a_server_in_few_requests(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long, and whatever runs of his own a user has beside them."""
+    here = open_store()
+    experiment = here.experiment("test")
+    with here.run(experiment, "run", tags={"kind": "training", "variant": "v"}) as run:
+        mlflow.MlflowClient().log_param(run.id, "epochs", 13_000)
+    log_history(run.id, "loss", 13_000)
+    log_history(run.id, "val_accuracy", 10)
+    copy_run(run.id, 1)
+    with here.run(experiment, "a user's own", tags={}) as own:
+        mlflow.MlflowClient().log_param(own.id, "epochs", "many")
+    log_history(own.id, "loss", 25_000)
+    log_history(own.id, "more", 10)
+    local = lab.epochs("test")
+    assert len(local) == 2 * 13_000
+
+    one_by_one: list[tuple[str, str]] = []
+    get_metric_history = mlflow.MlflowClient.get_metric_history
+
+    def watched(self: mlflow.MlflowClient, run_id: str, key: str) -> object:
+        one_by_one.append((run_id, key))
+        return get_metric_history(self, run_id, key)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "get_metric_history", watched)
+    with served(workspace, "ui", "--workers", "1") as port:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        remote = lab.epochs("test")
+        assert one_by_one == []
+        there = open_store()
+        everything = there.epochs(experiment)
+        assert one_by_one == [(own.id, "loss")]  # there may be more than the server gives at once
+        by_api = there.epochs_by_api(experiment)
+    pd.testing.assert_frame_equal(remote, local)
+    assert sorted(map(repr, everything)) == sorted(map(repr, by_api))
+
+
+def test_a_users_own_run_of_many_steps_costs_the_table_of_epochs_little(store: Store) -> None:
+    experiment = store.experiment("test")
+    with store.run(experiment, "run", tags={"kind": "training", "variant": "v"}) as run:
+        run.log_epoch(lab.Epoch(1, 0.5, 0.9, math.nan, math.nan, 0.1))
+        run.log_epoch(lab.Epoch(2, math.nan, 0.1, 0.5, 0.9, 0.1))
+    copy_run(run.id, 299)
+    before = lab.epochs("test")
+    assert len(before) == 600
+    assert before.iloc[:2][[*EPOCH_METRICS]].isna().sum().sum() == 3
+    with store.run(experiment, "a user's own", tags={}) as own:
+        pass
+    log_history(own.id, "loss", 20_000)
+    tracemalloc.start()
+    after = lab.epochs("test")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    pd.testing.assert_frame_equal(after, before)
+    assert peak < 50e6  # bytes; runs times steps would be six million rows
+
+
 def test_tables_are_typed(store: Store, small: lab.Dataset) -> None:
     first = record(store, small, seed=4, validation_size=100)
     second = record(store, small, seed=5, hidden=(16, 8))
@@ -195,6 +294,8 @@ def test_tables_are_typed(store: Store, small: lab.Dataset) -> None:
     assert str(table["start_time"].dtype).startswith("datetime64")
     mlflow.keras.load_model(table["model_uri"][0])
 
+    assert table["patch_size"].tolist()[:2] == [7, 7]
+
     epochs = lab.epochs("test")
     assert epochs["run_id"].tolist() == [first, first, second, second]
     assert epochs["epoch"].tolist() == [1, 2, 1, 2]
@@ -203,6 +304,15 @@ def test_tables_are_typed(store: Store, small: lab.Dataset) -> None:
     assert epochs["loss"].notna().all()
     assert epochs["val_accuracy"].isna().tolist() == [False, False, True, True]
     assert epochs["val_accuracy"][1] == table["val_accuracy"][0]
+
+
+def test_each_field_has_a_column_of_the_type_of_its_values() -> None:
+    numeric = {"integer": "Int64", "number": "float64", "boolean": "boolean"}
+    table = no_runs()
+    for field, schema in lab.RunConfig.model_json_schema()["properties"].items():
+        kinds = {option.get("type", "object") for option in schema.get("anyOf", [schema])}
+        (kind,) = kinds - {"null"}
+        assert str(table[FIELD_COLUMNS[field]].dtype) == numeric.get(kind, "object"), field
 
 
 def test_tables_without_runs_are_empty(store: Store) -> None:
@@ -321,6 +431,7 @@ def silent_port() -> Iterator[int]:
         "http://127.0.0.1:1",
         "http://127.0.0.1:{silent}",
         "postgresql://me:secret@127.0.0.1:1/lab",
+        "postgresql://me:secret@127.0.0.1:{silent}/lab",
         "sqlite:////no/such/folder/mlflow.db",
         "nonsense://store",
         "file:///tmp/old-store",
@@ -336,6 +447,35 @@ def test_an_unreachable_store_is_said_within_seconds(
     assert time.perf_counter() - began < 15
     assert "secret" not in str(error.value)
     assert "expected" in str(error.value)
+
+
+@pytest.mark.skipif(
+    INITDB is None and "CI" not in os.environ, reason="needs PostgreSQL (Debian: postgresql)"
+)
+def test_a_database_that_is_not_there_is_said_within_seconds(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with postgresql() as databases:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{databases}/another")
+        began = time.perf_counter()
+        with pytest.raises(TrackingError, match='database "another" does not exist') as error:
+            open_store()
+        assert time.perf_counter() - began < 15
+    assert "secret" not in str(error.value)
+
+
+def test_a_local_store_is_named_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a b%").mkdir()
+    monkeypatch.chdir(tmp_path / "a b%")
+    assert local_uri("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/a b%25/mlflow.db"
+    assert (
+        local_uri("sqlite+pysqlite:///./my%20runs.db?timeout=5")
+        == f"sqlite+pysqlite:///{tmp_path}/a b%25/my runs.db?timeout=5"
+    )
+    assert local_uri("sqlite:////my%20runs/mlflow.db") == "sqlite:////my runs/mlflow.db"
+    assert local_uri("http://host:5000") == "http://host:5000"
 
 
 def test_passwords_are_not_shown() -> None:
