@@ -53,9 +53,12 @@ def figures_of_search(
     complete = measured[measured["state"] == "COMPLETE"]
     if shown and len(complete) > 1:
         drawn["slices"] = slices(measured, shown[:_MOST_PARAMETERS], goals[0])
-        drawn["parallel_coordinates"] = parallel(complete, shown[:_MOST_PARAMETERS], goals[0])
-        if len(shown) > 1:
-            drawn["contours"] = contours(complete, shown[:_CONTOUR_PARAMETERS], goals[0])
+        # Of a conditional space, some parameters may be those of pruned trials alone.
+        whole = [key for key in shown if complete[key].notna().any()]
+        if whole:
+            drawn["parallel_coordinates"] = parallel(complete, whole[:_MOST_PARAMETERS], goals[0])
+        if len(whole) > 1:
+            drawn["contours"] = contours(complete, whole[:_CONTOUR_PARAMETERS], goals[0])
     if len(goals) > 1:
         drawn["pareto_front"] = pareto(complete, goals)
     return drawn

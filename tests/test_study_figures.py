@@ -54,6 +54,18 @@ def test_what_there_is_nothing_for_is_not_drawn() -> None:
     assert "contours" in drawn
 
 
+def test_a_parameter_of_pruned_trials_alone_is_no_axis_of_complete_ones(tmp_path: Path) -> None:
+    table = trials()
+    table["width_3"] = np.where(table["state"] == "PRUNED", 64.0, np.nan)
+    table["kind"] = ["a" if state == "PRUNED" else None for state in table["state"]]
+    drawn = figures_of_search(table, ["val_accuracy"], ["width_3", "kind", "learning_rate"], {})
+    assert {"slices", "parallel_coordinates"} <= set(drawn)
+    assert "contours" not in drawn  # one parameter is left
+    alone = figures_of_search(table, ["val_accuracy"], ["width_3"], {})
+    assert set(alone) == {"history", "slices"}
+    save_all(drawn | alone, tmp_path)
+
+
 def test_the_front_has_what_nothing_dominates() -> None:
     table = pd.DataFrame(
         {"val_accuracy": [0.9, 0.95, 0.95, 0.8, 0.95], "parameters": [10, 20, 30, 10, 20]}
