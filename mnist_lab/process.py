@@ -23,13 +23,15 @@ def this_process() -> str:
 def is_dead(process: str) -> bool:
     """Whether a process is known to have ended; of one on another machine nothing is known.
 
+    Those that ran before this machine was started anew have ended.
+
     Args:
         process: as `this_process` told it.
     """
     try:
         machine, number, started = process.rsplit(" ", 2)
         if machine != _machine():
-            return False
+            return _is_this_machine_before(machine)
         now = psutil.Process(int(number))
         if now.status() == psutil.STATUS_ZOMBIE:  # it has ended, and nobody has asked how
             return True
@@ -44,6 +46,25 @@ def _machine() -> str:
     """A name of this machine since it was started; a container is a machine of its own."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{platform.node()}/{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+        container = os.stat("/proc/self/ns/pid").st_ino
     except OSError:  # not Linux
         return platform.node()
+    return f"{platform.node()}/{boot}/{container}/{_installation()}"
+
+
+def _installation() -> str:
+    """What a machine keeps when it is started anew; "" where there is none, as in containers."""
+    try:
+        return Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _is_this_machine_before(machine: str) -> bool:
+    """Whether a machine is this one before it was started anew. Machines can share a name alone."""
+    try:
+        (node, boot, _, installation), now = machine.rsplit("/", 3), _machine().rsplit("/", 3)
+    except ValueError:  # told by an older version, or not on Linux
+        return False
+    same = installation != "" and (node, installation) == (now[0], now[-1])
+    return same and boot != now[1]

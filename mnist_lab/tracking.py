@@ -153,23 +153,29 @@ class Store:
         Raises:
             TrackingError: the store did not take all of it; says where it is kept.
         """
-        measured = None if resume is None else self._resume(resume)
-        if measured is None:
-            measured = self._start(experiment_id, name, tags, parent)
-        run = Run(self._line, experiment_id, measured)
+        run: Run | None = None
         try:
+            with held():  # a Ctrl-C comes before there is a run, or once it can be ended
+                measured = None if resume is None else self._resume(resume)
+                if measured is None:
+                    measured = self._start(experiment_id, name, tags, parent)
+                run = Run(self._line, experiment_id, measured)
             yield run
         except (Exception, KeyboardInterrupt) as error:
+            if run is None:
+                raise
             interrupted = is_interrupt(error)
             status = "KILLED" if interrupted else "FAILED"
             reason = "interrupted" if interrupted else f"{type(error).__name__}: {error}"
             try:
                 run.end(status, reason)
             except TrackingError as told:
-                # It is kept on disk. What is told of one store is told once, of all that is kept;
-                # any other error is the greater news.
+                # It is kept on disk. What is told of one store is told once, of all that is kept,
+                # but for what a worker kept; any other error is the greater news.
                 if isinstance(error, TrackingError):
-                    raise told from None
+                    if set(str(error).splitlines()) <= set(str(told).splitlines()):
+                        raise told from None
+                    raise TrackingError(f"{error}\n{told}") from None
             if interrupted:
                 raise KeyboardInterrupt from error
             raise

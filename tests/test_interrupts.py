@@ -3,10 +3,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
+import mlflow
 import pytest
 
 from mnist_lab.interrupts import held, is_interrupt
+from mnist_lab.tracking import Store, open_store
 
 
 def interrupt() -> None:
@@ -83,3 +86,29 @@ def test_an_error_that_an_interrupt_caused_is_one() -> None:
     assert is_interrupt(wrapped)
     wrapped.__suppress_context__ = True  # raise … from None
     assert not is_interrupt(wrapped)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_run_that_is_interrupted_while_it_starts_is_ended(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, resumed: bool
+) -> None:
+    store = open_store()
+    experiment = store.experiment("test")
+    with store.run(experiment, "run", tags={}) as run:
+        known = run.id if resumed else None
+    name = "_resume" if resumed else "_start"
+    original = getattr(Store, name)
+
+    def interrupted(self: Store, *arguments: object) -> object:
+        started = original(self, *arguments)
+        interrupt()
+        return started
+
+    monkeypatch.setattr(Store, name, interrupted)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        store.run(experiment, "run", tags={}, resume=known),
+    ):
+        raise AssertionError("it begins")
+    statuses = [run.info.status for run in mlflow.MlflowClient().search_runs([experiment])]
+    assert sorted(statuses) == (["KILLED"] if resumed else ["FINISHED", "KILLED"])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from mnist_lab.process import is_dead, this_process
 from tests.conftest import ROOT
@@ -31,6 +32,20 @@ def test_a_process_is_dead_once_it_was_killed_and_not_before() -> None:
 def test_a_number_that_was_given_again_is_another_process() -> None:
     machine, number, started = this_process().rsplit(" ", 2)
     assert is_dead(f"{machine} {number} {float(started) - 60:.2f}")
+
+
+def test_a_process_of_before_this_machine_was_started_anew_is_dead() -> None:
+    machine, number, started = this_process().rsplit(" ", 2)
+    node, boot, container, installation = machine.rsplit("/", 3)
+    assert boot != "before"
+    installed = Path("/etc/machine-id")
+    known = installed.is_file() and bool(installed.read_text().strip())
+    assert is_dead(f"{node}/before/{container}/{installation} {number} {started}") == known
+    # Another machine of that name, and a machine that tells nothing that lasts.
+    assert not is_dead(f"{node}/before/{container}/0123456789 {number} {started}")
+    assert not is_dead(f"{node}/before/{container}/ {number} {started}")
+    # A container of this machine may be at work.
+    assert not is_dead(f"{node}/{boot}/1/{installation} {number} {started}")
 
 
 def test_of_another_machine_nothing_is_known() -> None:
