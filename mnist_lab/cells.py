@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from mnist_lab.config import RunConfig
+from mnist_lab.connection import TrackingError
 from mnist_lab.importing import uncollected
 from mnist_lab.process import KILLED, is_dead
 from mnist_lab.progress import Progress
@@ -173,9 +175,11 @@ def train_cells(
                 progress.end(len(team.ended(_LOOK_SECONDS)))
     except BaseException:
         team.stop()
+        # What went wrong before is the greater news.
+        with contextlib.suppress(TrackingError):
+            close_dead_runs(store, experiment_id, {"call": call})
         raise
-    finally:
-        close_dead_runs(store, experiment_id, {"call": call})
+    close_dead_runs(store, experiment_id, {"call": call})
 
 
 def _tags(cell: Cell, call: str) -> dict[str, str]:

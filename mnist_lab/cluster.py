@@ -218,23 +218,27 @@ class _Renewal:
 
 
 @contextmanager
-def running_cluster(address: str, place: Place) -> Iterator[Cluster]:
+def running_cluster(address: str, place: Place, storage: str | None = None) -> Iterator[Cluster]:
     """The workers of a running scheduler, by Dask's own configuration: TLS, timeouts and so on.
 
     Args:
         address: of the scheduler: "tcp://HOST:PORT" or "tls://HOST:PORT".
         place: of the call.
+        storage: the URL of the study that they work on, if they do.
 
     Raises:
-        ClusterError: it does not answer, or has no workers.
+        ClusterError: it does not answer, has no workers, or these cannot write what they have to.
     """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    if urlsplit(address).hostname not in _HERE and sqlite_store.local_path(place.tracking_uri):
-        raise ClusterError(
-            f"--scheduler: the workers of {address} cannot write to {place.tracking_uri}, a file "
-            "of this machine; expected MLFLOW_TRACKING_URI=http://HOST:PORT of an `mlflow server` "
-            "that all of them reach"
-        )
+    for written, expected in (
+        (place.tracking_uri, "MLFLOW_TRACKING_URI=http://HOST:PORT of an `mlflow server`"),
+        (storage or "", "--storage postgresql://USER@HOST/DATABASE"),
+    ):
+        if urlsplit(address).hostname not in _HERE and sqlite_store.local_path(written):
+            raise ClusterError(
+                f"--scheduler: the workers of {address} cannot write to {written}, a file of this "
+                f"machine; expected {expected} that all of them reach"
+            )
     try:
         client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except Exception as error:

@@ -17,6 +17,7 @@ from mnist_lab.cells import Cell, Recorded, close_dead_runs, train_cells
 from mnist_lab.config import RunConfig
 from mnist_lab.data import Dataset
 from mnist_lab.estimates import ComparisonError
+from mnist_lab.outcome import CONFIRMED_TRIAL
 from mnist_lab.progress import Progress
 from mnist_lab.question import Candidate
 from mnist_lab.tables import runs
@@ -112,7 +113,7 @@ def confirm(
             train_cells(missing, team, store, experiment_id, parent_id, lambda cell: tags, progress)
         recorded = _recorded(name, store, asked)
         counted = recorded.of(cells)
-        verdict = _tell(parent, counted, name, asked, store, data)
+        verdict = _tell(parent, trial, counted, name, asked, store, data)
     own = [recorded.run_of(cell) for cell in cells if cell.variant == list(configs)[-1]]
     finished = (run for run in own if run is not None and run["status"] == "FINISHED")
     return Confirmation(asked, counted, verdict, next(finished, None), len(missing))
@@ -145,7 +146,13 @@ def _recorded(name: str, store: Store, asked: Asked) -> Recorded:
 
 
 def _tell(
-    parent: Run, counted: pd.DataFrame, name: str, asked: Asked, store: Store, data: Dataset
+    parent: Run,
+    trial: int,
+    counted: pd.DataFrame,
+    name: str,
+    asked: Asked,
+    store: Store,
+    data: Dataset,
 ) -> str:
     """The results, the verdict and the figures as files of the study's run; the verdict's word."""
     # Only what has something to draw pays for the import of matplotlib.
@@ -157,6 +164,7 @@ def _tell(
         figures.save_all(drawn, Path(folder))
         parent.log_folder(Path(folder), "figures/confirmation")
     verdict = ""
+    parent.tag({CONFIRMED_TRIAL: str(trial), "verdict": "none"})
     with contextlib.suppress(ComparisonError):  # the report says why there is none
         table = judge(counted, asked)
         parent.log_text("verdict.csv", table.to_csv(index=False))

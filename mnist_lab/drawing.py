@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from mnist_lab.outcome import finished
 from mnist_lab.space import StudyDeclaration
 from mnist_lab.tracking import Run, Store
 
-_DRAWN = "drawn"  # how many trials the figures on record show
+_DRAWN = "drawn"  # the run with the figures, and how many trials they show
 # More would make squares too small to read.
 _CONTOUR_PARAMETERS = 4
 
@@ -25,7 +25,7 @@ def draw(
     parent: Run,
     declaration: StudyDeclaration,
     study: optuna.Study,
-    study_name: str,
+    others: Collection[str],
     name: str,
     store: Store,
 ) -> None:
@@ -35,12 +35,13 @@ def draw(
         parent: the study's run; gets figures/search/*.png and figures/search.html.
         declaration: of the study.
         study: in its storage.
-        study_name: of the study.
+        others: the runs of other studies of its name.
         name: of the MLflow experiment.
         store: where the trials' epochs are recorded.
     """
     done = finished(study)
-    if not done or study.user_attrs.get(_DRAWN) == len(done):
+    drawn_already = [parent.id, len(done)]
+    if not done or study.user_attrs.get(_DRAWN) == drawn_already:
         return
     # Only what has something to draw pays for the import of matplotlib.
     from mnist_lab import pictures
@@ -51,15 +52,16 @@ def draw(
     goals = declaration.goals
     parameters = list(dict.fromkeys(key for trial in done for key in trial.params))
     table = runs(name, store)
-    table = table[(table["study"] == study_name) & table["trial"].notna()]
+    table = table[(table["study"] == study.study_name) & table["trial"].notna()]
+    table = table[~table["parent"].isin(others)]
     drawn = pictures.of_study(table, name, store) if len(table) else {}
     importances = _importances(study)
     drawn |= figures_of_search(_table(done, declaration), goals, parameters, importances)
-    parent.log_text("figures/search.html", _page(study, declaration, study_name, importances))
+    parent.log_text("figures/search.html", _page(study, declaration, importances))
     with tempfile.TemporaryDirectory() as folder:
         save_all(drawn, Path(folder))
         parent.log_folder(Path(folder), "figures/search")
-    study.set_user_attr(_DRAWN, len(done))
+    study.set_user_attr(_DRAWN, drawn_already)
 
 
 def _table(done: list[FrozenTrial], declaration: StudyDeclaration) -> pd.DataFrame:
@@ -93,7 +95,6 @@ def _importances(study: optuna.Study) -> dict[str, float]:
 def _page(
     study: optuna.Study,
     declaration: StudyDeclaration,
-    study_name: str,
     importances: dict[str, float],
 ) -> str:
     """One page with all interactive figures; plotly's code stands in it, once."""
@@ -104,7 +105,7 @@ def _page(
                 full_html=False, include_plotlyjs=place == 0, config={"displaylogo": False}
             )
         )
-    title = escape(study_name)
+    title = escape(study.study_name)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>'
         f"\n</head>\n<body>\n<h1>{title}</h1>\n" + "\n".join(parts) + "\n</body>\n</html>\n"

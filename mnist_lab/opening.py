@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -15,13 +16,14 @@ import numpy as np
 import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 
-from mnist_lab import sqlite_store
+from mnist_lab import postgresql, sqlite_store
 from mnist_lab.conditional import ConditionalSpace
 from mnist_lab.config import RunConfig, RunFields, UserError
 from mnist_lab.connection import alone, without_password
 from mnist_lab.data import Dataset
 from mnist_lab.files import whole
 from mnist_lab.process import is_dead, this_process
+from mnist_lab.room import check_database
 from mnist_lab.sampling import ByNumber, pruner
 from mnist_lab.space import MAXIMIZED, StudyDeclaration
 
@@ -30,6 +32,9 @@ HEARTBEAT_SECONDS = 15
 RETRIES = 3
 # Whoever makes a study on another machine has filled it by then, or was killed.
 _PATIENCE_SECONDS = 30
+_IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
+# Of a study's attributes and of its run's tags: it tells two studies of one name apart.
+STUDY_ID = "study_id"
 
 
 class StudyError(UserError):
@@ -54,21 +59,35 @@ def make_storage(url: str) -> RDBStorage:
 
     Raises:
         StudyError: it cannot be used.
+        RoomError: it could not be written.
     """
     path = sqlite_store.local_path(url)
+    if url.partition("?")[0] in _IN_MEMORY:
+        raise StudyError(
+            f"--storage: {url} is in the memory of one process; expected a database that lasts, "
+            "such as sqlite:///studies/NAME.db"
+        )
+    if path is not None and path.parent.is_dir():
+        check_database(path, "database of studies", "another --storage")
     try:
+        if postgresql.is_postgresql(url):
+            postgresql.create_database(url)
         if path is not None and not path.exists():
             # All of it or nothing: half the tables are there if this process is killed now.
             with whole(path) as unfinished:
-                _storage(f"sqlite:///{unfinished}").engine.dispose()
+                _storage(sqlite_store.file_uri(unfinished)).engine.dispose()
         return _storage(url)
     except Exception as error:
-        shown = without_password(url)
-        first_line = str(error).splitlines()[0].replace(url, shown)
-        raise StudyError(
-            f"--storage: {shown} cannot be used ({first_line}); expected a database that can be "
-            "written, such as sqlite:///studies/NAME.db or postgresql://USER@HOST/DATABASE"
-        ) from None
+        raise _unusable(url, error) from None
+
+
+def _unusable(url: str, error: Exception) -> StudyError:
+    shown = without_password(url)
+    first_line = str(error).splitlines()[0].replace(url, shown)
+    return StudyError(
+        f"--storage: {shown} cannot be used ({first_line}); expected a database that can be "
+        "written, such as sqlite:///studies/NAME.db or postgresql://USER@HOST/DATABASE"
+    )
 
 
 def _storage(url: str, made: bool = False) -> RDBStorage:
@@ -87,11 +106,13 @@ def _storage(url: str, made: bool = False) -> RDBStorage:
 
 
 def alone_with(url: str) -> AbstractContextManager[None]:
-    """Hold off this machine's other processes that use a storage.
+    """Hold off other processes that use a storage: of PostgreSQL all, else those of this machine.
 
-    The tables of a new database can be made by one process at a time, and sqlite does not keep
-    two of them from taking the same trial.
+    The tables of a new database can be made by one process at a time, and nothing else keeps two
+    of them from asking for the last trial both.
     """
+    if postgresql.is_postgresql(url):
+        return postgresql.alone_on(url)
     path = sqlite_store.local_path(url) or Path("storage")
     # Where there is no folder, opening the storage says so.
     return alone(path) if path.parent.is_dir() else contextlib.nullcontext()
@@ -103,7 +124,7 @@ def open_study(
     data: Dataset,
     url: str,
     space: ConditionalSpace | None,
-    start_parent: Callable[[], str],
+    start_parent: Callable[[str], str],
 ) -> tuple[optuna.Study, RDBStorage]:
     """The study in its storage: a new one with the trials known beforehand, or the recorded one.
 
@@ -115,7 +136,8 @@ def open_study(
         data: the digits.
         url: of the storage.
         space: the function that the declaration names, if it does.
-        start_parent: starts the run under which all trials are shown, and gives its id.
+        start_parent: starts the run under which all trials are shown, and gives its id; is told
+            the study's STUDY_ID.
 
     Raises:
         StudyError: the storage cannot be used, or holds a different study of this name.
@@ -123,12 +145,17 @@ def open_study(
     declared = _told(declaration, data, space)
     with alone_with(url):
         storage = make_storage(url)
-        study = _study(declaration, study_name, storage)
+        try:
+            study = _study(declaration, study_name, storage)
+        except optuna.exceptions.StorageInternalError as error:
+            raise _unusable(url, error) from None
         if "declaration" not in study.user_attrs and not sqlite_store.local_path(url):
             _wait_for_maker(study)
         if "declaration" not in study.user_attrs:
             _enqueue(declaration, study, space)
-            study.set_user_attr("parent_run_id", start_parent())
+            # One that was begun anew is another one, though it has the name.
+            study.set_user_attr(STUDY_ID, study.user_attrs.get(STUDY_ID, uuid.uuid4().hex))
+            study.set_user_attr("parent_run_id", start_parent(study.user_attrs[STUDY_ID]))
             study.set_user_attr("declaration", declared)  # the last: it says that all is there
             return study, storage
     _check_same(declared, study, study_name, without_password(url))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import optuna
@@ -14,6 +15,9 @@ from mnist_lab.recovery import counts
 from mnist_lab.space import MAXIMIZED, StudyDeclaration
 from mnist_lab.tracking import Run
 
+# The tag of a study's run that says which trial its verdict is about.
+CONFIRMED_TRIAL = "confirmed_trial"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -22,6 +26,7 @@ class Outcome:
     Attributes:
         experiment_id: its MLflow experiment.
         parent_id: the run of the study, under which its trials are shown.
+        others: the runs of other studies of its name, as one that was begun anew.
         done: trials that are complete, pruned or failed for good.
         best: the best configuration by the study's metric, of several objectives that of the
             front which is best by the first. None if no trial is complete.
@@ -33,6 +38,7 @@ class Outcome:
 
     experiment_id: str
     parent_id: str
+    others: Collection[str]
     done: int
     best: RunConfig | None
     best_value: float
@@ -46,7 +52,11 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def outcome_of(
-    declaration: StudyDeclaration, study: optuna.Study, experiment_id: str, parent_id: str
+    declaration: StudyDeclaration,
+    study: optuna.Study,
+    experiment_id: str,
+    parent_id: str,
+    others: Collection[str],
 ) -> Outcome:
     """What a study has come to by now.
 
@@ -55,15 +65,17 @@ def outcome_of(
         study: in its storage.
         experiment_id: its MLflow experiment.
         parent_id: its run.
+        others: the runs of other studies of its name.
     """
     done = len(finished(study))
     front = _front(declaration, study)
     if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
-        return Outcome(experiment_id, parent_id, done, None, math.nan, -1, front)
+        return Outcome(experiment_id, parent_id, others, done, None, math.nan, -1, front)
     several = len(declaration.goals) > 1
     best = study.trials[int(front["trial"].iloc[0])] if several else study.best_trial
     config = _config_of(best, declaration)
-    return Outcome(experiment_id, parent_id, done, config, best.values[0], best.number, front)
+    value, number = best.values[0], best.number
+    return Outcome(experiment_id, parent_id, others, done, config, value, number, front)
 
 
 def _config_of(trial: FrozenTrial, declaration: StudyDeclaration) -> RunConfig:
@@ -85,9 +97,25 @@ def _front(declaration: StudyDeclaration, study: optuna.Study) -> pd.DataFrame:
 
 
 def log_outcome(
-    parent: Run, declaration: StudyDeclaration, study: optuna.Study, outcome: Outcome
+    parent: Run,
+    tags: Mapping[str, str],
+    declaration: StudyDeclaration,
+    study: optuna.Study,
+    outcome: Outcome,
 ) -> None:
-    """Put what a study has come to on record with its run."""
+    """Put what a study has come to on record with its run.
+
+    Args:
+        parent: the study's run.
+        tags: that it has by now.
+        declaration: of the study.
+        study: in its storage.
+        outcome: of the study.
+    """
+    # A verdict is about the trial that was the best when it was given.
+    best = str(outcome.best_trial)
+    if "verdict" in tags and tags.get(CONFIRMED_TRIAL, tags.get("best_trial")) != best:
+        parent.tag({"verdict": "none"})
     parent.log_text("study.json", declaration.model_dump_json(indent=2))
     parent.log_text("trials.csv", study.trials_dataframe().to_csv(index=False))
     if declaration.objectives:
@@ -96,5 +124,5 @@ def log_outcome(
         parent.log_text("best.toml", outcome.best.to_toml())
         parent.log_summary(
             {f"best_{declaration.chosen_by}": outcome.best_value, "trials": outcome.done},
-            {"best_trial": str(outcome.best_trial)},
+            {"best_trial": best},
         )

@@ -11,14 +11,16 @@ import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from mnist_lab.opening import RETRIES
+from mnist_lab.opening import RETRIES, STUDY_ID
 from mnist_lab.process import KILLED, is_dead
 from mnist_lab.sqlite_store import RunRecord
-from mnist_lab.tracking import Store
+from mnist_lab.tracking import PARENT_TAG, Store
 
 PROCESS = "process"
 # Between asking for a trial and writing down who did lie some milliseconds.
 _UNOWNED = timedelta(seconds=20)
+# Between telling a study of a trial's end and ending its run lies the upload of nothing.
+_OVERDUE = timedelta(minutes=5)
 
 
 def owned(number: int, process: str) -> list[int | str]:
@@ -99,27 +101,48 @@ def counts(trial: FrozenTrial) -> bool:
     return tried >= RETRIES and "called_off" not in trial.user_attrs
 
 
+def parents_of_others(study: optuna.Study, records: Iterable[RunRecord]) -> set[str]:
+    """The runs of other studies of a study's name: it was begun anew, or its file had another one.
+
+    Args:
+        study: the one that is meant.
+        records: of its MLflow experiment.
+    """
+    return {
+        run.run_id
+        for run in records
+        if run.tags.get("kind") == "study"
+        and run.tags.get("study") == study.study_name
+        and run.tags.get(STUDY_ID) != study.user_attrs.get(STUDY_ID)
+    }
+
+
 def close_runs_of_dead_trials(
-    study: optuna.Study, study_name: str, store: Store, experiment_id: str, ended: Iterable[str]
+    study: optuna.Study, store: Store, experiment_id: str, ended: Iterable[str]
 ) -> None:
     """End the runs that nobody is at work on: by what the study knows of their trial.
 
     Args:
         study: whose runs they are.
-        study_name: by which they are tagged.
         store: where they are recorded.
         experiment_id: the MLflow experiment they are filed in.
         ended: calls whose workers have all ended, on whatever machine.
     """
     trials = {str(trial.number): trial for trial in study.get_trials(deepcopy=False)}
-    over = set(ended)
-    for run in store.runs(experiment_id):
-        if run.tags.get("study") != study_name or run.tags.get("kind") != "training":
+    records = store.runs(experiment_id)
+    over, others = set(ended), parents_of_others(study, records)
+    for run in records:
+        if run.tags.get("study") != study.study_name or run.tags.get(PARENT_TAG) in others:
+            continue
+        if run.tags.get("kind") == "study":
+            _close_unused(run, study, store)
+        if run.tags.get("kind") != "training":
             continue
         trial = trials.get(run.tags.get("trial", ""))
         if trial is not None and not trial.state.is_finished():
             continue
-        if run.status == "RUNNING" and (_is_left(run) or run.tags.get("call") in over):
+        left = _is_left(run) or run.tags.get("call") in over or _is_overdue(trial)
+        if run.status == "RUNNING" and left:
             _close(run, trial, store)
         elif trial is not None and run.status != "RUNNING" and _is_left(run):
             _tell_state(run, trial, store)
@@ -127,6 +150,22 @@ def close_runs_of_dead_trials(
 
 def _is_left(run: RunRecord) -> bool:
     return is_dead(run.tags.get("process", ""))
+
+
+def _is_overdue(trial: FrozenTrial | None) -> bool:
+    """Whether a run should have ended long ago, with its trial.
+
+    Its machine may be gone for good. Whoever still writes it tells it the same end.
+    """
+    ended = None if trial is None else trial.datetime_complete
+    return ended is not None and datetime.now() - ended > _OVERDUE
+
+
+def _close_unused(run: RunRecord, study: optuna.Study, store: Store) -> None:
+    """End a run that was to be the study's, by a process that was killed just then."""
+    used = run.run_id == study.user_attrs.get("parent_run_id")
+    if run.status == "RUNNING" and not used and _is_left(run):
+        store.close_run(run.run_id, "KILLED", KILLED)
 
 
 def _close(run: RunRecord, trial: FrozenTrial | None, store: Store) -> None:

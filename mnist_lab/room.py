@@ -19,21 +19,27 @@ class RoomError(UserError):
     """What a run writes would find no room, or may not be written."""
 
 
-def check_database(path: Path) -> None:
+def check_database(
+    path: Path,
+    what: str = "database of runs",
+    otherwise: str = "MLFLOW_TRACKING_URI to name another store",
+) -> None:
     """Refuse a local database that could not be written.
 
     Args:
         path: of the file, which may not exist yet.
+        what: is kept there, for the message.
+        otherwise: what the user could do instead.
 
     Raises:
         RoomError: names the file or its folder, what was found and what is expected.
     """
     if path.exists() and not _writable(path):
         raise RoomError(
-            f"{path}: this database of runs is read-only ({_found(path)}); expected a file that "
-            "can be written, or MLFLOW_TRACKING_URI to name another store"
+            f"{path}: this {what} is read-only ({_found(path)}); expected a file that can be "
+            f"written, or {otherwise}"
         )
-    _check(path.parent, "the folder of the database of runs")
+    _check(path.parent, f"the folder of the {what}")
 
 
 def check_artifacts(location: str) -> None:

@@ -5,17 +5,26 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
+from collections.abc import Sequence
 
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from mnist_lab.conditional import ConditionalSpace
-from mnist_lab.config import RunConfig
+from mnist_lab.conditional import ConditionalSpace, SpaceError
+from mnist_lab.config import ConfigError, RunConfig, UserError
+from mnist_lab.connection import TrackingError, local_uri
 from mnist_lab.data import Dataset
 from mnist_lab.dimensions import Choices, IntRange
 from mnist_lab.interrupts import held
-from mnist_lab.opening import HEARTBEAT_SECONDS, alone_with, disposed, open_study, quiet
+from mnist_lab.opening import (
+    HEARTBEAT_SECONDS,
+    STUDY_ID,
+    alone_with,
+    disposed,
+    open_study,
+    quiet,
+)
 from mnist_lab.outcome import Outcome, finished, log_outcome, outcome_of
 from mnist_lab.process import this_process
 from mnist_lab.progress import Progress
@@ -29,6 +38,7 @@ from mnist_lab.recovery import (
     id_of,
     owned,
     owner,
+    parents_of_others,
 )
 from mnist_lab.space import StudyDeclaration
 from mnist_lab.tracking import Run, Store
@@ -78,12 +88,14 @@ def run_study(
         experiment_id = store.experiment(name)
         tags = {"kind": "study", "study": study_name, "data_sha256": data.sha256}
 
-        def start_parent() -> str:
-            with store.run(experiment_id, study_name, tags=tags) as parent:
+        def start_parent(study_id: str) -> str:
+            with store.run(experiment_id, study_name, tags={**tags, STUDY_ID: study_id}) as parent:
                 return parent.id
 
         study, storage = open_study(declaration, study_name, data, storage_url, space, start_parent)
         store.save_view(experiment_id, list(declaration.search) or ["hidden"], ("stage",))
+        if STUDY_ID in study.user_attrs:
+            tags[STUDY_ID] = study.user_attrs[STUDY_ID]
         with (
             disposed(storage),
             store.run(
@@ -104,14 +116,17 @@ def run_study(
                 space,
             )
             search.run(team, timeout)
-            outcome = outcome_of(declaration, study, experiment_id, parent.id)
-            log_outcome(parent, declaration, study, outcome)
+            records = store.runs(experiment_id)
+            others = parents_of_others(study, records)
+            outcome = outcome_of(declaration, study, experiment_id, parent.id, others)
+            told = next((run.tags for run in records if run.run_id == parent.id), {})
+            log_outcome(parent, told, declaration, study, outcome)
             # Its import takes two seconds, which the first trial need not wait for.
             from mnist_lab.drawing import draw
 
             # Of several processes that end together, one draws, and the others find it done.
             with alone_with(storage_url):
-                draw(parent, declaration, study, study_name, name, store)
+                draw(parent, declaration, study, others, name, store)
     return outcome
 
 
@@ -156,10 +171,12 @@ class _Search:
                 try:
                     team.stop()
                 finally:
-                    self._call_off()
+                    self._call_off(sorted(self._begun))
+                    # What went wrong before is the greater news.
+                    with contextlib.suppress(TrackingError):
+                        self._recover((self._call,))
                 raise
-            finally:
-                self._recover((self._call,))
+        self._recover((self._call,))
 
     def _run(self, team: Team, progress: Progress, deadline: float | None) -> None:
         while True:
@@ -181,6 +198,28 @@ class _Search:
     @held()
     def _next(self) -> TrialTask | None:
         """A trial to train, or None if those that are missing are under way."""
+        while (trial := self._ask()) is not None:
+            try:
+                config = self._configuration(trial)
+            except (ConfigError, SpaceError) as error:
+                self._refuse(trial, error)
+                continue
+            trial.set_user_attr("config", config.model_dump(mode="json", exclude_defaults=True))
+            return TrialTask(
+                declaration=self._declaration,
+                study_name=self._study_name,
+                # A worker may be in another folder.
+                storage_url=local_uri(self._storage_url),
+                number=trial.number,
+                asker=this_process(),
+                config=config,
+                tags=self._tags(trial),
+                experiment_id=self._experiment_id,
+                parent_id=self._parent.id,
+            )
+        return None
+
+    def _ask(self) -> optuna.Trial | None:
         with alone_with(self._storage_url):
             running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             if len(finished(self._study)) + len(running) >= self._declaration.trials:
@@ -189,28 +228,40 @@ class _Search:
             self._begun.add(trial.number)
             trial.set_user_attr(PROCESS, owned(trial.number, this_process()))
         if self._is_one_too_many(trial.number):
-            self._call_off()
+            self._call_off([trial.number])
             return None
         self._storage.record_heartbeat(id_of(self._study_name, self._storage, trial.number))
-        config = self._configuration(trial)
-        trial.set_user_attr("config", config.model_dump(mode="json", exclude_defaults=True))
-        return TrialTask(
-            declaration=self._declaration,
-            study_name=self._study_name,
-            storage_url=self._storage_url,
-            number=trial.number,
-            asker=this_process(),
-            config=config,
-            tags={
-                "kind": "training",
-                "study": self._study_name,
-                "trial": str(trial.number),
-                "variant": trial.user_attrs.get("variant", "trial"),
-                "call": self._call,
-            },
-            experiment_id=self._experiment_id,
-            parent_id=self._parent.id,
-        )
+        return trial
+
+    def _tags(self, trial: optuna.Trial) -> dict[str, str]:
+        return {
+            "kind": "training",
+            "study": self._study_name,
+            "trial": str(trial.number),
+            "variant": trial.user_attrs.get("variant", "trial"),
+            "call": self._call,
+        }
+
+    def _refuse(self, trial: optuna.Trial, error: UserError) -> None:
+        """Let a trial fail whose values are no configuration: each alone may be one.
+
+        Raises:
+            UserError: `error`, while no trial of the study is any better.
+        """
+        reason = str(error)
+        name, parent = f"trial {trial.number}", self._parent.id
+        with self._store.run(
+            self._experiment_id, name, tags=self._tags(trial), parent=parent
+        ) as run:
+            run.fail(reason)
+            trial.set_user_attr("run_id", run.id)
+            trial.set_user_attr("failure", reason)
+            self._study.tell(trial, state=TrialState.FAIL)
+            run.tag({"trial_state": TrialState.FAIL.name})
+        self._begun.discard(trial.number)
+        states = {other.state for other in self._study.get_trials(deepcopy=False)}
+        if not states & {TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING}:
+            raise error
 
     def _is_one_too_many(self, number: int) -> bool:
         """Whether processes on several machines asked at once: those who asked first go on."""
@@ -230,12 +281,13 @@ class _Search:
             fail_and_retry(self._study, self._storage, task.number)
 
     @held()
-    def _call_off(self) -> None:
-        """Free the places of the trials that this call began and that have not ended.
+    def _call_off(self, numbers: Sequence[int]) -> None:
+        """Free the places of trials that this call began, so far as they have not ended.
 
         Their parameters are the first to be tried next time.
         """
-        for number in sorted(self._begun):
+        for number in numbers:
+            self._begun.discard(number)
             trial = self._study.get_trials(deepcopy=False)[number]
             if trial.state != TrialState.RUNNING:
                 continue
@@ -244,7 +296,6 @@ class _Search:
                 parameters = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
                 if parameters:
                     self._study.enqueue_trial(parameters, user_attrs=_inherited(trial))
-        self._begun.clear()
 
     def _recover_trials(self) -> None:
         if fail_dead_trials(self._study, self._storage):
@@ -252,9 +303,7 @@ class _Search:
 
     def _recover(self, ended: tuple[str, ...]) -> None:
         fail_dead_trials(self._study, self._storage)
-        close_runs_of_dead_trials(
-            self._study, self._study_name, self._store, self._experiment_id, ended
-        )
+        close_runs_of_dead_trials(self._study, self._store, self._experiment_id, ended)
 
     def _configuration(self, trial: optuna.Trial) -> RunConfig:
         if self._space is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path("studies")
 _SHOWN_TRIALS = 10
+_SHOWN_REASONS = 3
 _CONFIRMATION_SEEDS = 5
 
 
@@ -101,7 +103,7 @@ def main(
         f" data={data.name}" if data_path is not None else "",
     ]
     study_name = path.stem + "".join(changes)
-    url = storage or f"sqlite:///{path.with_suffix('.db')}"
+    url = storage or f"sqlite:///{quote(str(path.with_suffix('.db')))}"
 
     from mnist_lab.connection import without_password
     from mnist_lab.start import start
@@ -120,7 +122,7 @@ def main(
     again = options.again("study", name, given)
     confirmation = None
     try:
-        with team(store, data, data_path, workers, scheduler) as trainers:
+        with team(store, data, data_path, workers, scheduler, url) as trainers:
             call = _Call(declaration, path, study_name, data, store, trainers, url, again)
             outcome = run_study(
                 declaration, path.stem, study_name, data, store, url, trainers, timeout, space
@@ -131,7 +133,7 @@ def main(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the finished runs are kept; go on with\n  {again}") from None
     if output is not None:
-        call.write(output, confirmation)
+        call.write(output, outcome, confirmation)
     call.show_more(outcome)
 
 
@@ -178,23 +180,27 @@ class _Call:
         """Of the MLflow experiment."""
         return self.path.stem
 
-    def _trials(self) -> pd.DataFrame:
+    def _trials(self, outcome: Outcome) -> pd.DataFrame:
         """The runs of the study's trials that have ended."""
         from mnist_lab.tables import runs
 
         table = runs(self.name, self.store)
-        return table[(table["study"] == self.study) & table["state"].notna()]
+        own = (table["study"] == self.study) & ~table["parent"].isin(outcome.others)
+        return table[own & table["state"].notna()]
 
     def report_search(self, outcome: Outcome) -> None:
         """The best trials, the best configuration, and what is missing."""
         from mnist_lab.connection import without_password
         from mnist_lab.listing import by_trial, readable, readable_front, sort
 
-        declaration, trials = self.declaration, by_trial(self._trials())
+        declaration, trials = self.declaration, by_trial(self._trials(outcome))
         metric, seeds = declaration.chosen_by, declaration.seeds
         states = trials["state"].value_counts().items()
         kinds = ", ".join(f"{count} {str(state).lower()}" for state, count in states)
         click.echo(f"{self.study}: {outcome.done} trials" + (f" ({kinds})" if kinds else ""))
+        reasons = trials.loc[trials["state"] == "FAIL", "reason"].value_counts()
+        for reason, count in reasons.head(_SHOWN_REASONS).items():
+            click.echo(f"  {count} failed: {str(reason).splitlines()[0]}")
         how = f"one training a trial, seed {seeds[0]}"
         if len(seeds) > 1:
             how = f"the mean over trainings with seeds {seeds[0]} to {seeds[-1]}"
@@ -296,14 +302,14 @@ class _Call:
             click.echo(f"{version} is the champion; to serve it:")
         click.echo(f"  mlflow models serve -m '{registered.uri}' --env-manager local")
 
-    def write(self, output: Path, confirmation: Confirmation | None) -> None:
+    def write(self, output: Path, outcome: Outcome, confirmation: Confirmation | None) -> None:
         """The trials, and the runs of the confirmation, as a file."""
         from mnist_lab.files import replace
         from mnist_lab.tables import no_runs
         from mnist_lab.verdict import study_results
 
         confirmed = no_runs() if confirmation is None else confirmation.runs
-        text = study_results(self._trials(), confirmed).to_csv(index=False)
+        text = study_results(self._trials(outcome), confirmed).to_csv(index=False)
         replace(output, text, "--output")
 
     def show_more(self, outcome: Outcome) -> None:

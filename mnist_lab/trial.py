@@ -73,7 +73,7 @@ class TrialTask:
             # A process that slept too long finds its trial failed, and given to another one.
             given_away = contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError)
             with given_away, _beating(storage, trial_id):
-                _Training(self, study, trial, bench).run()
+                _Training(self, study, storage, trial, bench).run()
 
 
 @contextlib.contextmanager
@@ -102,10 +102,16 @@ class _Training:
     """The trainings of one trial, one seed after the other: the mean of each goal counts."""
 
     def __init__(
-        self, task: TrialTask, study: optuna.Study, trial: optuna.Trial, bench: Bench
+        self,
+        task: TrialTask,
+        study: optuna.Study,
+        storage: RDBStorage,
+        trial: optuna.Trial,
+        bench: Bench,
     ) -> None:
         self._task = task
         self._study = study
+        self._storage = storage
         self._trial = trial
         self._bench = bench
         self._seeds = task.declaration.seeds
@@ -140,10 +146,20 @@ class _Training:
         goals = self._task.declaration.goals
         means = [fmean(end[goal] for end in self._ends) for goal in goals if self._ends]
         values = means if state == TrialState.COMPLETE else None
+        self._check_not_given_away()
         self._study.tell(self._trial, values, state)
         run.tag({"trial_state": state.name})
         for earlier in self._runs[:-1]:
             self._bench.store.set_tags(earlier, {"trial_state": state.name})
+
+    def _check_not_given_away(self) -> None:
+        """Say so as a report would: of several objectives nothing is reported before the end."""
+        number = self._trial.number
+        trial_id = id_of(self._task.study_name, self._storage, number)
+        if self._storage.get_trial(trial_id).state.is_finished():
+            raise optuna.exceptions.UpdateFinishedTrialError(
+                f"trial {number} was failed meanwhile, for it gave no sign of life"
+            )
 
     def _train(self, seed: int, run: Run) -> TrialState | None:
         """Train and record once, and report: the trial's state, or None if it goes on."""

@@ -155,17 +155,22 @@ class Done:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let studies and experiments draw nothing: it takes longer than to train on a few digits."""
+    monkeypatch.setattr("mnist_lab.drawing.draw", lambda *_: None)
+    monkeypatch.setattr("mnist_lab.pictures.of_experiment", lambda *_: {})
+
+
+@pytest.fixture
 def lab_(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Command:
     """Run a command of the lab in the workspace, with warnings as errors.
 
-    Studies and experiments draw nothing at their end, which takes longer than to train on a few
-    digits, unless the test is marked with `figures`.
+    It draws nothing, unless the test is marked with `figures`.
     """
     if request.node.get_closest_marker("figures") is None:
-        monkeypatch.setattr("mnist_lab.drawing.draw", lambda *_: None)
-        monkeypatch.setattr("mnist_lab.pictures.of_experiment", lambda *_: {})
+        request.getfixturevalue("undrawn")
 
     def run(verb: str, *arguments: str, **variables: str) -> Done:
         with monkeypatch.context() as patch:

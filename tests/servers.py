@@ -65,7 +65,7 @@ def wait_for(port: int, seconds: float = 60) -> None:
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """The URL of a new PostgreSQL server with the databases `mlflow` and `optuna`."""
+    """The URL of a new PostgreSQL server with the database `mlflow`."""
     assert INITDB is not None
     programs = Path(INITDB).parent
     # It refuses to run as root, and its folder must be its own.
@@ -85,8 +85,7 @@ def postgresql() -> Iterator[str]:
         with running(folder, "server", server, **owner):
             wait_for(port)
             client = ("-h", "127.0.0.1", "-p", str(port), "-U", "lab")
-            for name in ("mlflow", "optuna"):
-                do(str(programs / "createdb"), *client, name)
+            do(str(programs / "createdb"), *client, "mlflow")
             yield f"postgresql://lab:secret@127.0.0.1:{port}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -143,10 +143,17 @@ def test_a_study_ends_in_a_confirmed_answer_and_a_champion(run: Command, workspa
     assert "0 runs were trained now" in again.stdout
     assert (workspace / "two.csv").read_text() == (workspace / "one.csv").read_text()
     assert [v.version for v in client().search_model_versions()] == [version.version]
+    # A verdict is about one trial, and no longer one of the study when another is the best.
+    client().set_tag(parent.info.run_id, "confirmed_trial", "99")
+    assert run("--confirm", "0").returncode == 0
+    assert client().get_run(parent.info.run_id).data.tags["verdict"] == "none"
     # A seed more: only that one is trained.
     more = run("--confirm", "3")
     assert "2 runs were trained now" in more.stdout
     assert lab.runs("tiny")["run_id"].tolist()[:6] == table["run_id"].tolist()
+    tags = client().get_run(parent.info.run_id).data.tags
+    assert tags["verdict"] != "none"
+    assert tags["confirmed_trial"] == tags["best_trial"] == str(best["trial"])
 
 
 def test_compare_shows_trials_and_confirmation_apart(run: Command, lab_: Command) -> None:

@@ -610,7 +610,7 @@ def test_mistakes_end_with_2_and_leave_nothing(
     before = sorted(workspace.rglob("*"))
     for arguments, said in (
         (["widht"], "no experiment named 'widht'; did you mean 'width'?"),
-        (["bad"], "bad.toml:16: variants.wide.hidden.0: 0 is not accepted"),
+        (["bad"], "bad.toml:17: variants.wide.hidden.0: 0 is not accepted"),
         (["big", "--data", "digits.npz"], "validation_size: 2000"),
         (["width", "--data", "nowhere"], "nowhere: no such file or folder"),
         (["width", "--output", "no/folder.csv"], "--output: no/folder.csv: there is no folder"),

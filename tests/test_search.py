@@ -62,6 +62,45 @@ def test_a_grid_is_tried_point_by_point_whoever_stops_it(run: Command, workspace
     assert "--trials: 5 is more than the 4 points of the grid" in more.stderr
 
 
+def test_values_that_are_refused_together_cost_their_trial_alone(
+    run: Command, workspace: Path
+) -> None:
+    text = f'trials = 4\nsampler = "grid"\npruner = "none"\n{CONFIG}[search]\n'
+    text += 'hidden = { type = "categorical", choices = [[8, 8], 8] }\n'
+    text += 'residual = { type = "categorical", choices = [false, true] }\n'
+    done = run(text)
+    assert done.returncode == 0, done.stderr
+    assert "4 trials (3 complete, 1 fail)" in done.stdout
+    assert "1 failed: RunConfig: residual" in done.stdout
+    assert "have no run" not in done.stdout
+    (failed,) = lab.runs("s").query("state == 'FAIL'").to_dict("records")
+    assert failed["status"] == "FAILED"
+    assert failed["reason"].startswith("RunConfig: residual")
+    assert len(study(workspace).trials) == 4
+    again = run(text)
+    assert again.returncode == 0, again.stderr
+    assert len(study(workspace).trials) == 4
+
+
+FRAGILE = """
+def space(trial):
+    if trial.suggest_float("rate", 0.0, 1.0) < 2.0:
+        raise ValueError("no such rate")
+"""
+
+
+def test_a_space_that_gives_nothing_ends_the_command_and_blocks_nothing(
+    run: Command, workspace: Path
+) -> None:
+    (workspace / "studies" / "fragile.py").write_text(FRAGILE)
+    text = f'trials = 3\nspace = "fragile.py:space"\n{CONFIG}'
+    for count in (1, 2):
+        done = run(text)
+        assert done.returncode == 2
+        assert "no such rate" in done.stderr
+        assert len({tuple(trial.params.items()) for trial in study(workspace).trials}) == count
+
+
 def test_several_seeds_are_averaged_and_pruned_across(run: Command, workspace: Path) -> None:
     text = f'trials = 9\nseed = 5\nseeds_per_trial = 3\nsampler = "random"\n{CONFIG}[search]\n'
     text += "hidden = 8\n"

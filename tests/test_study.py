@@ -175,8 +175,19 @@ def test_a_study_runs_records_and_resumes(lab_: Command, study: Path, workspace:
 def test_the_same_seed_gives_the_same_study(lab_: Command, study: Path, workspace: Path) -> None:
     assert lab_("study", "small", *DATA).returncode == 0
     one = trials(workspace)
+    recorded = lab.runs("small")
     (workspace / "studies" / "small.db").unlink()
-    assert lab_("study", "small", *DATA).returncode == 0
+    client = mlflow.MlflowClient()
+    client.set_tag(recorded["run_id"][0], "trial_state", "PRUNED")
+    anew = lab_("study", "small", *DATA)
+    assert anew.returncode == 0
+    # It is another study: the runs of the one before are neither counted nor touched.
+    assert "small data=digits: 4 trials (" in anew.stdout
+    assert anew.stdout.count("COMPLETE") + anew.stdout.count("PRUNED") == 4
+    table = lab.runs("small")
+    assert table["run_id"].tolist()[:4] == recorded["run_id"].tolist()
+    assert table["state"][0] == "PRUNED"
+    assert table["parent"].nunique() == 2
     other = trials(workspace)
     assert [t.params for t in one] == [t.params for t in other]
     assert [t.intermediate_values for t in one] == [t.intermediate_values for t in other]
@@ -306,7 +317,7 @@ def test_an_interrupted_study_goes_on_with_the_baseline(
 def test_progress_is_drawn_on_a_terminal(study: Path, workspace: Path) -> None:
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    arguments = ["small", *DATA]
+    arguments = ["small", *DATA, "--trials", "2"]
     terminal = os.ttyname(follower)
     with Forked("mnist_lab.study", arguments, workspace, environment(), terminal) as process:
         written = b""
@@ -329,7 +340,17 @@ def test_progress_is_drawn_on_a_terminal(study: Path, workspace: Path) -> None:
     [
         ("trials = 4", "trials = 0", "small.toml:3: trials: 0 is not accepted"),
         ("trials = 4", "trails = 4", "small.toml:3: trails: unknown key; did you mean 'trials'?"),
-        ("trials = 4", "trials = ", "small.toml: not TOML: Invalid value (at line 3"),
+        ("trials = 4", "trials = ", "small.toml:3: trials: not TOML: Invalid value (at line 3"),
+        # What is left open is named where it begins, not where reading ended.
+        ("seed = 3", "seed = [3", "small.toml:4: seed: not TOML: Unclosed array (at line 6"),
+        ("128] }", "128 }", "small.toml:12: batch_size: not TOML: Unclosed array (at line 12"),
+        (
+            "low = 1e-4, high = 1e-2, log = true }\n",
+            "choices = [1e-3,\n  1e-2",
+            "small.toml:13: learning_rate: not TOML: Unclosed array (at end of document)",
+        ),
+        ('"a small search"', '"""a small search"', "small.toml:2: title: not TOML: Unterminated"),
+        ("[search]", "[search", "small.toml:10: not TOML: Expected ']'"),
         ("seed = 3", "seed = 3\nseed = 4", "at line 5"),
         ("epochs = 3", "epoch = 3", "small.toml:7: config.epoch: unknown key; did you mean"),
         ("epochs = 3", "epochs = 2.5", "small.toml:7: config.epochs: 2.5 is not accepted"),
@@ -374,6 +395,7 @@ def test_mistakes_end_with_2_and_leave_nothing(lab_: Command, study: Path, works
         (["small", "--data", "broken.npz"], "broken.npz"),
         (["small", "--storage", "sqlite:////no/folder/x.db"], "--storage"),
         (["small", "--storage", "nonsense"], "--storage"),
+        (["small", "--storage", "sqlite:///:memory:"], "in the memory of one process"),
     ):
         done = lab_("study", *arguments)
         assert done.returncode == 2, done.stderr

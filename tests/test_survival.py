@@ -7,17 +7,20 @@ import random
 import re
 import signal
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
+import mlflow
 import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 import mnist_lab as lab
+from mnist_lab import recovery
 from mnist_lab.declaration import read
 from mnist_lab.opening import RETRIES
 from mnist_lab.process import is_dead
-from mnist_lab.progress import Progress
+from mnist_lab.progress import Progress, Watcher
 from mnist_lab.recovery import PROCESS, owned
 from mnist_lab.search import run_study
 from mnist_lab.space import StudyDeclaration
@@ -201,8 +204,9 @@ class Twice(Alone):
         return done
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_trial_that_is_begun_again_is_not_trained_again(
-    workspace: Path, small: lab.Dataset
+    workspace: Path, small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"sqlite:///{workspace}/studies/s.db"
     store = open_store()
@@ -211,3 +215,53 @@ def test_a_trial_that_is_begun_again_is_not_trained_again(
     run_study(declaration, "s", NAME, small, store, url, Twice(store, small, url))
     check(url, 2)
     assert len(trials(url)) == len(lab.runs("s")) == 2
+
+    # Its machine is gone for good: the trial's end is that of its run.
+    (first, _) = lab.runs("s")["run_id"]
+    client = mlflow.MlflowClient()
+    client.set_tag(first, "process", "elsewhere 1 1")
+    client.update_run(first, status="RUNNING")
+    for overdue, status in ((timedelta(days=1), "RUNNING"), (timedelta(0), "FINISHED")):
+        monkeypatch.setattr(recovery, "_OVERDUE", overdue)
+        run_study(declaration, "s", NAME, small, store, url, Alone(store, small))
+        assert client.get_run(first).info.status == status
+
+
+class GivesAway(Progress):
+    """Fails the first trial in its midst, as another process does when its heart has stopped."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__("epochs", 1)
+        self._storage = RDBStorage(url)
+        self._done = False
+
+    def epoch(self, epoch: lab.Epoch) -> None:
+        if not self._done:
+            self._done = self._storage.set_trial_state_values(1, TrialState.FAIL)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("objectives", ["", 'objectives = ["val_accuracy", "parameters"]'])
+def test_a_trial_that_was_given_away_costs_nobody_anything(
+    workspace: Path, small: lab.Dataset, objectives: str
+) -> None:
+    url = f"sqlite:///{workspace}/studies/s.db"
+    store = open_store()
+    declare(workspace, small, trials=2, epochs=2)
+    path = workspace / "studies" / "s.toml"
+    path.write_text(objectives + path.read_text().replace('"median"', '"none"'))
+    declaration = read(path, StudyDeclaration)
+
+    class Team(Alone):
+        gives_away: GivesAway | None = None
+
+        def begin(self, task: Task, watcher: Watcher) -> None:
+            self.gives_away = self.gives_away or GivesAway(url)
+            super().begin(task, self.gives_away)
+
+    run_study(declaration, "s", NAME, small, store, url, Team(store, small))
+    assert [trial.state.name for trial in trials(url)] == ["FAIL", "COMPLETE", "COMPLETE"]
+    table = lab.runs("s")
+    assert table["trial"].tolist() == [0, 1, 2]
+    assert table["status"].tolist() == ["FAILED", "FINISHED", "FINISHED"]
+    assert "gave no sign of life" in table["reason"][0] or "UpdateFinished" in table["reason"][0]

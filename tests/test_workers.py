@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -15,8 +16,14 @@ import pytest
 
 import mnist_lab as lab
 from mnist_lab import cluster
+from mnist_lab.declaration import read
+from mnist_lab.postgresql import alone_on
 from mnist_lab.provenance import cores
+from mnist_lab.search import run_study
+from mnist_lab.space import StudyDeclaration
+from mnist_lab.team import _Later
 from mnist_lab.tracking import open_store
+from mnist_lab.work import Alone
 from tests.conftest import Command, served
 from tests.servers import INITDB, dask, postgresql
 from tests.survival import NAME, check, declare, study, trials, until
@@ -145,6 +152,7 @@ def test_a_study_runs_on_a_cluster_with_servers_of_its_own(
             assert f"{uri}/#/experiments/" in out
             assert "secret" not in out
             check(url, 4)
+            assert not two_at_once(url)
             table = lab.runs("s")
             processes = {run.tags["process"] for run in open_store().runs("1")}
             assert len(processes) == 3  # the command's own, for the study, and two workers'
@@ -171,14 +179,16 @@ def test_tls_is_passed_through(workspace: Path, small: lab.Dataset) -> None:
         check=True,
         capture_output=True,
     )
-    files = ("--tls-ca-file", "cert.pem", "--tls-cert", "cert.pem", "--tls-key", "key.pem")
     certificate, key = str(workspace / "cert.pem"), str(workspace / "key.pem")
+    files = ("--tls-ca-file", certificate, "--tls-cert", certificate, "--tls-key", key)
+    elsewhere = workspace / "elsewhere"  # where workers are started is their own affair
+    elsewhere.mkdir()
     variables = {
         "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": certificate,
         "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT": certificate,
         "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY": key,
     }
-    with dask(workspace, 1, *files, scheme="tls") as scheduler:
+    with dask(elsewhere, 1, *files, scheme="tls") as scheduler:
         with study(workspace, "--scheduler", scheduler, "--confirm=0") as process:
             _, err = process.communicate(timeout=100)
         assert process.returncode == 2  # without the keys nobody is let in
@@ -187,6 +197,23 @@ def test_tls_is_passed_through(workspace: Path, small: lab.Dataset) -> None:
             _, err = process.communicate(timeout=200)
         assert process.returncode == 0, err
     check(f"sqlite:///{workspace}/studies/s.db", 1)
+
+
+def two_at_once(url: str) -> bool:
+    """Whether two may use a database together where each is to be alone."""
+    together = threading.Event()
+
+    def other() -> None:
+        with alone_on(url):
+            together.set()
+
+    thread = threading.Thread(target=other)
+    with alone_on(url):
+        thread.start()
+        met = together.wait(1)
+    thread.join(20)
+    assert together.is_set()
+    return met
 
 
 def processes(team: cluster.Cluster) -> set[int]:
@@ -237,6 +264,42 @@ def test_a_worker_that_its_nanny_does_not_bring_back_is_replaced(
         second = processes(team)
         assert len(second) == 2
         assert len(first & second) == 1  # the other one was left alone
+
+
+def test_workers_elsewhere_cannot_write_a_study_in_a_file_of_this_machine(
+    workspace: Path, small: lab.Dataset
+) -> None:
+    place = cluster.place_of("http://10.0.0.1:5000", small, None)
+    told = r"the workers of tcp://10\.0\.0\.1:8786 cannot write to sqlite:///s\.db.*--storage"
+    with (
+        pytest.raises(cluster.ClusterError, match=told),
+        cluster.running_cluster("tcp://10.0.0.1:8786", place, "sqlite:///s.db"),
+    ):
+        pass
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_workers_start_when_there_is_work(workspace: Path, small: lab.Dataset) -> None:
+    came = []
+
+    class Team(Alone):
+        def room(self) -> int:
+            came.append(sorted(path.name for path in (workspace / "studies").iterdir()))
+            return super().room()
+
+    store = open_store()
+    later = _Later(lambda: Team(store, small))
+    assert not later.busy()
+    later.stop()
+    assert came == []
+    declare(workspace, small, trials=1, epochs=1)
+    declaration = read(workspace / "studies" / "s.toml", StudyDeclaration)
+    url = f"sqlite:///{workspace}/studies/s.db"
+    run_study(declaration, "s", NAME, small, store, url, later)
+    assert "s.db" in came[0]
+    times = len(came)
+    run_study(declaration, "s", NAME, small, store, url, later)
+    assert len(came) == times  # there was none
 
 
 @pytest.mark.parametrize(
