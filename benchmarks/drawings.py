@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.compare import RESULTS
-from mnist_lab.looks import DASHES, GRID, MARKERS, PALETTE
+from mnist_lab.looks import DASHES, GRID, MARKERS, PALETTE, figure_for
 
 _NAMES = {"mnist_lab": "mnist_lab", "documented": "Optuna + fit + autolog"}
 _AXES = {
@@ -18,6 +18,38 @@ _AXES = {
 
 def _save(figure: Figure, name: str) -> None:
     figure.savefig(RESULTS / f"{name}.png", dpi=110, metadata={"Software": None})
+
+
+def spans(name: str, rows: pd.DataFrame, label: str, beside: float | None) -> None:
+    """Medians and their ranges, a line a case.
+
+    Args:
+        name: of the table, and of the figure.
+        rows: one row a case: `case`, `median`, `low` and `high`.
+        label: of the axis.
+        beside: what they are compared with, as a dashed line.
+    """
+    figure = figure_for(5.5, 0.9 + 0.32 * len(rows), rows["case"])
+    axes = figure.subplots()
+    reach = [rows["median"] - rows["low"], rows["high"] - rows["median"]]
+    places = range(len(rows))[::-1]
+    axes.errorbar(
+        rows["median"], places, xerr=reach, fmt="o", color=PALETTE[1], ecolor="#777777", capsize=3
+    )
+    if beside is not None:
+        axes.axvline(beside, color=PALETTE[0], ls="--", lw=0.8)
+    if rows["high"].max() > 20 * rows["low"].min():
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+    else:
+        axes.set_xlim(left=0)
+    axes.set_yticks(places, rows["case"])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlabel(label)
+    axes.grid(axis="x", **GRID)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    _save(figure, name)
 
 
 def costs(table: pd.DataFrame) -> None:

@@ -33,6 +33,11 @@ def test_python_blocks_run_one_after_the_other(lab_: Command, workspace: Path) -
         exec(compile(block, "README.md", "exec"), names)
 
 
+def test_each_table_of_times_has_its_figure() -> None:
+    times = {path.stem for path in RESULTS.glob("*.csv") if path.read_text().startswith("#")}
+    assert times == {path.stem for path in RESULTS.glob("*.png")}
+
+
 def test_the_study_shown_is_the_study_shipped() -> None:
     shipped = (ROOT / "studies" / "baseline.toml").read_text()
     assert blocks("toml")[0].strip() == shipped[shipped.index("title") :].strip()
