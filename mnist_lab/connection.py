@@ -6,7 +6,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -100,14 +100,23 @@ def alone(path: Path | None) -> Iterator[None]:
         os.close(folder)
 
 
-@contextmanager
-def impatient() -> Iterator[None]:
+def impatient() -> AbstractContextManager[None]:
     """One short try a request or a connection, for the first contact alone."""
-    settings = {
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_PROBE_SECONDS),
-        "PGCONNECT_TIMEOUT": str(_PROBE_SECONDS),
-    }
+    return _with_variables(
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
+        MLFLOW_HTTP_REQUEST_TIMEOUT=str(_PROBE_SECONDS),
+        PGCONNECT_TIMEOUT=str(_PROBE_SECONDS),
+    )
+
+
+def as_default(uri: str) -> AbstractContextManager[None]:
+    """A store as MLflow's default, for what opens that one whatever client it is told."""
+    return _with_variables(MLFLOW_TRACKING_URI=uri)
+
+
+@contextmanager
+def _with_variables(**settings: str) -> Iterator[None]:
+    """Variables of the environment, as long as the block lasts."""
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -63,5 +64,5 @@ def again(verb: str, name: str, given: Iterable[tuple[str, object]]) -> str:
         name: of its file.
         given: the options with their values, None for those that were not given.
     """
-    told = [f" --{key} {value}" for key, value in given if value is not None]
-    return f"python -m mnist_lab.{verb} {name}" + "".join(told)
+    told = [f" --{key} {shlex.quote(str(value))}" for key, value in given if value is not None]
+    return f"python -m mnist_lab.{verb} {shlex.quote(name)}" + "".join(told)

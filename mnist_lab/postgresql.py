@@ -15,6 +15,7 @@ _LOCK = 0x6D6E697374
 # Where every server has a database, from which others can be made.
 _MAINTENANCE = "postgres"
 _UNKNOWN_DATABASE = "3D000"
+_CONNECT_SECONDS = 5
 _MADE_ALREADY = ("42P04", "23505")
 
 
@@ -61,7 +62,10 @@ def alone_on(url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _connected(url: str) -> Iterator[Connection]:
-    engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    patience = {"connect_timeout": _CONNECT_SECONDS}
+    engine = create_engine(
+        url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=patience
+    )
     try:
         with engine.connect() as connection:
             yield connection

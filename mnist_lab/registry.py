@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mnist_lab.connection import TrackingError, first_line, without_password
+from mnist_lab.connection import TrackingError, as_default, first_line, without_password
 from mnist_lab.interrupts import held
 from mnist_lab.mlflow_backend import mlflow
 from mnist_lab.tracking import Store
@@ -72,7 +72,8 @@ def register(store: Store, name: str, winner: Winner) -> Registered:
     """
     client = mlflow.MlflowClient(tracking_uri=store.uri)
     try:
-        return _register(client, name.replace("/", "-").replace(":", "-"), winner)
+        with as_default(store.uri):
+            return _register(client, name.replace("/", "-").replace(":", "-"), winner)
     except mlflow.MlflowException as error:
         shown = without_password(store.uri)
         raise TrackingError(

@@ -18,6 +18,7 @@ from mnist_lab.connection import (
     alone,
     first_line,
     impatient,
+    local_uri,
     probe,
     without_password,
 )
@@ -332,7 +333,7 @@ def open_store(create: bool = True, uri: str | None = None, beside: Beside | Non
         TrackingError: it cannot be reached or written; said within seconds.
         RoomError: there is no room for what a run writes; not said to readers.
     """
-    uri = uri or mlflow.get_tracking_uri()
+    uri = local_uri(uri or mlflow.get_tracking_uri())
     shown = without_password(uri)
     path = sqlite_store.local_path(uri)
     if not create and path is not None and not path.exists():
