@@ -214,8 +214,8 @@ def _structure(config: RunConfig) -> RunConfig:
 
     Configurations with equal structure share one compilation: what is left says which parts
     there are, not how strong they are. Of `elastic_sigma` that is the rank of its fields, which
-    is a shape: one from 4 on, and the larger, the smaller sigma is below; the largest for all
-    would take a second an epoch.
+    is a shape: from 4 on it is one, below it grows as sigma falls. The largest rank for all
+    would double the time of an epoch.
     """
     same = (
         *("learning_rate", "learning_rate_schedule", "momentum_schedule"),

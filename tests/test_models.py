@@ -86,7 +86,8 @@ def kernels_and_biases(network: keras.Model) -> list[np.ndarray]:
 def test_a_hidden_layer_by_hand(
     small: lab.Dataset, activation: str, by_hand: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    config = lab.RunConfig(hidden=(6,), activation=activation, maxout_pieces=3)
+    pieces = {"maxout_pieces": 3} if activation == "maxout" else {}
+    config = lab.RunConfig(hidden=(6,), activation=activation, **pieces)
     network = build_network(config, seed=1)
     kernel, bias, output, output_bias = kernels_and_biases(network)
     images = small.test_images[:9]
