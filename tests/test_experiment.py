@@ -559,7 +559,7 @@ def test_two_variants_alike_are_both_named(tmp_path: Path) -> None:
     path.write_text(TUNED + twin)
     with pytest.raises(lab.UserError) as error:
         read(path, ExperimentDeclaration)
-    assert f"{path}:21: variants.twin 0.5: is the same as variants.8" in str(error.value)
+    assert f"{path}:22: variants.twin 0.5: is the same as variants.8" in str(error.value)
 
 
 def test_an_experiment_without_variants_is_refused(tmp_path: Path) -> None:
