@@ -23,6 +23,7 @@ import pytest
 
 import mnist_lab as lab
 from mnist_lab.declaration import read
+from mnist_lab.process import this_process
 from mnist_lab.space import StudyDeclaration
 from tests.conftest import ROOT, Command, environment
 from tests.forked import Forked
@@ -179,6 +180,8 @@ def test_the_same_seed_gives_the_same_study(lab_: Command, study: Path, workspac
     (workspace / "studies" / "small.db").unlink()
     client = mlflow.MlflowClient()
     client.set_tag(recorded["run_id"][0], "trial_state", "PRUNED")
+    machine, number, _ = this_process().rsplit(" ", 2)
+    client.set_tag(recorded["run_id"][0], "process", f"{machine} {number} 1.00")  # it is dead
     anew = lab_("study", "small", *DATA)
     assert anew.returncode == 0
     # It is another study: the runs of the one before are neither counted nor touched.
