@@ -6,7 +6,6 @@ over it would compile each trial anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from mnist_lab.backend import keras, tf
@@ -22,10 +21,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]  # Keras has no types
     deep learning".
     """
 
-    def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Create the momenta of `variables`, and the variable of their decay."""
-        super().build(variables)
-        self.decay = number("momentum", self.momentum)
+    decay: keras.Variable
 
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
@@ -43,10 +39,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]  # Keras has no types
 class RMSprop(keras.optimizers.RMSprop):  # type: ignore[misc]  # Keras has no types
     """Keras' RMSprop with momentum, the momentum a variable."""
 
-    def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Create the averages and momenta of `variables`, and the variable of their decay."""
-        super().build(variables)
-        self.decay = number("momentum", self.momentum)
+    decay: keras.Variable
 
     def update_step(
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
@@ -95,6 +88,8 @@ def build_optimizer(config: RunConfig, network: keras.Model) -> keras.optimizers
     for name, value in given.items():
         if name not in plain:
             setattr(optimizer, name, number(name, value))
+    if config.momentum and config.optimizer in _WITH_MOMENTUM:
+        optimizer.decay = number("momentum", config.momentum)
     if config.ema_decay:
         optimizer.ema_momentum = number("ema_decay", config.ema_decay)
     if config.weight_decay:
