@@ -53,9 +53,10 @@ bench: $(VENV)/.installed-test
 	$(INSTALL) '.[bench]'
 	$(COMPILE)
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit; done
-	for net in small 3x1024; do $(BIN)/python -m benchmarks.training $$net || exit; done
+	$(BIN)/python -m benchmarks.training small
 
-# PyTorch, JAX and scikit-learn are no dependencies: they get an environment of their own.
+# PyTorch, JAX and scikit-learn are no dependencies: they get an environment of their own. The largest
+# net is trained here alone, beside `fit` as well: it takes half an hour.
 bench-peers: $(VENV)/.installed-test $(PEERS)/.installed
 	for net in baseline small 3x1024; do $(BIN)/python -m benchmarks.others $$net || exit; done
 

@@ -6,6 +6,7 @@ table.
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -87,8 +88,22 @@ def page() -> str:
             *([_tuned(name)] if _tuned(name) else []),
             f"![{asked.title}]({name}.png)",
         ]
-    parts += ["## How it is judged", judged(NAMES[0]).attrs["method"]]
+    parts += ["## How it is judged", _method()]
     return "\n\n".join(parts) + "\n"
+
+
+def _method() -> str:
+    """How all of them are judged, without what is one's own."""
+    methods = set()
+    for name in NAMES:
+        text = str(judged(name).attrs["method"])
+        text = text.replace(
+            f"difference to {declared(name).baseline}", "difference to the baseline"
+        )
+        text = re.sub(r"correction for \d+ variant\(s\)", "correction for all variants", text)
+        methods.add(re.sub(r"level ([\d.]+)/\d+", r"level \1 divided by their number", text))
+    (method,) = methods
+    return method
 
 
 def _tuned(name: str) -> str:

@@ -29,7 +29,7 @@ Case = Callable[[Net], Callable[[], None]]
 
 
 def notebook_model(net: Net = NETS["baseline"], **compile_options: Any) -> keras.Model:
-    """Listing 2.1 of Deep Learning with Python, with the widths of a net."""
+    """Listings 2.2 and 2.3 of Deep Learning with Python, with the widths of a net."""
     import keras
 
     model = keras.Sequential(

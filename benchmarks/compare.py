@@ -110,11 +110,9 @@ def write(name: str, rows: Sequence[Mapping[str, object]], more: str = "") -> No
         machine = provenance.environment()
         versions = ", ".join(f"{p} {machine[f'version.{p}']}" for p in provenance.PACKAGES)
         cores = machine["cores"]
-        stream.write(
-            f"# {machine['cpu']}, {cores} cores, a thread on each, {platform.platform()}\n"
-        )
+        stream.write(f"# {machine['cpu']}, {cores} cores, a thread on each, {platform.system()}\n")
         stream.write(f"# Python {machine['python']}, {versions}{more and ', ' + more}\n")
-        writer = csv.DictWriter(stream, list(rows[0]))
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     print((RESULTS / f"{name}.csv").read_text())

@@ -34,6 +34,11 @@ _COLUMNS = {
         "first epoch": "{first_s} s",
         "first epoch of a second run": "{again_s} s",
     },
+    "variants": {
+        "variant": "{variant}",
+        "n": "{n}",
+        "its epoch / the plain net's, median (range)": "{ratio} " + _SPAN,
+    },
     "costs": {
         "of": "{curve} {value}",
         "n": "{n}",
@@ -164,6 +169,13 @@ def draw() -> None:
             cases = [f"{case} ({n:,} runs there)" for case, n in zip(cases, counts, strict=True)]
         rows = table.rename(columns={column: "median", low: "low", high: "high"})
         spans(name, rows.assign(case=cases), label, None if in_seconds else 1.0)
+
+
+def variants() -> str:
+    """The README's clause on what variants cost: from the cheapest to the dearest."""
+    rows = pd.read_csv(RESULTS / "variants.csv", comment="#").sort_values("ratio")
+    least, most = (f"{row.ratio:.2f} ({row.variant})" for row in rows.iloc[[0, -1]].itertuples())
+    return f"{least} to {most}"
 
 
 def page() -> str:

@@ -21,7 +21,7 @@ import mnist_lab as lab
 from benchmarks.compare import ROOT, write
 from mnist_lab.tracking import open_store
 
-REPEATS = 3
+REPEATS = 5
 TRIALS = 14
 TEAMS = {
     "in process": (),

@@ -1,6 +1,6 @@
 """One frozen, validated configuration of a training run; its defaults are the baseline.
 
-The baseline is Chollet, *Deep Learning with Python*, listing 2.1.
+The baseline is Chollet, *Deep Learning with Python*, section 2.1.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +16,8 @@ from mnist_lab.config import UserError
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _PROBE_SECONDS = 5
+HIDDEN = "***"
+"""Stands for a password, in whatever is shown or kept."""
 
 ACCEPTED = (
     "the http:// address of a running `mlflow server`, a database such as sqlite:///mlflow.db or "
@@ -27,11 +30,15 @@ class TrackingError(UserError):
 
 
 def without_password(uri: str) -> str:
-    """`uri` with its user name and password, if any, replaced by ***."""
+    """`uri` with *** for its password, if it has one."""
     parts = urlsplit(uri)
-    if "@" not in parts.netloc:
+    user, at, host = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    netloc = f"{name}:{HIDDEN}{at}{host}" if colon else parts.netloc
+    query = re.sub(r"(?i)((?:^|&)password=)[^&]*", rf"\g<1>{HIDDEN}", parts.query)
+    if (netloc, query) == (parts.netloc, parts.query):
         return uri
-    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+    return urlunsplit(parts._replace(netloc=netloc, query=query))
 
 
 def local_uri(uri: str) -> str:
@@ -130,6 +137,6 @@ def _with_variables(**settings: str) -> Iterator[None]:
 
 
 def first_line(error: Exception, uri: str, shown: str) -> str:
-    """The first line of an error's text, with `shown` for the URI it may quote."""
+    """The first line of an error's text, or its name; with `shown` for the URI it may quote."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0].replace(uri, shown)[:300]

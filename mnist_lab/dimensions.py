@@ -23,7 +23,7 @@ class IntRange(Declared):
         low: the least.
         high: the greatest.
         log: draw on a logarithmic scale.
-        step: only every so-manieth, counted from `low`.
+        step: only every `step`-th value, counted from `low`.
     """
 
     type: Literal["int"]

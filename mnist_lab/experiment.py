@@ -9,6 +9,7 @@ import click
 
 from mnist_lab import options
 from mnist_lab.command import command
+from mnist_lab.wording import plural
 
 if TYPE_CHECKING:
     from mnist_lab.data import Dataset
@@ -34,7 +35,8 @@ SEEDS = "seeds.csv"  # the committed results of many seeds of the baseline
     "--power",
     type=click.FloatRange(0, 10_000, min_open=True),
     metavar="IMAGES",
-    help="Train nothing; say how many seeds a difference of so many test images of 10,000 needs.",
+    help="Train nothing; print the seeds needed to detect a difference of IMAGES in 10,000 test "
+    "images.",
 )
 @command
 def main(
@@ -103,7 +105,7 @@ def _report(declaration: ExperimentDeclaration, experiment: str, outcome: Outcom
     from mnist_lab.verdict import report
 
     standing, runs = outcome.standing, outcome.runs
-    click.echo(f"{experiment}: {len(runs)} runs, of which {outcome.trained} were trained now\n")
+    click.echo(f"{experiment}: {plural(len(runs), 'run')}, {outcome.trained} of them trained now\n")
     click.echo(report(runs, outcome.asked))
     if tuned := [name for name in declaration.variants if declaration.is_tuned(name)]:
         click.echo(

@@ -19,6 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, Formatter, MaxNLocator, NullLocator
 
+from mnist_lab.wording import plural
+
 Floats = npt.NDArray[np.float64]
 
 # Okabe and Ito, "Color Universal Design" (2008), without the yellow that white paper swallows.
@@ -95,11 +97,6 @@ def label(name: object) -> str:
     """A name as text: matplotlib reads `$` as mathematics and hides a leading underscore."""
     text = str(name).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def floats(column: pd.Series[Any]) -> Floats:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
+from mnist_lab.wording import plural
+
 PARENT_TAG = "mlflow.parentRunId"
 
 
@@ -71,13 +73,13 @@ class Measured:
 
     def summary(self) -> str:
         """What there is of it, for the user."""
-        parts = [f"{self.epochs} epochs"] if self.epochs else ["its tags and files"]
+        parts = [plural(self.epochs, "epoch")] if self.epochs else ["its tags and files"]
         parts += ["test metrics"] if self.is_complete else []
         parts += ["model"] if self.has_model else []
         return ", ".join(parts)
 
     def to_json(self) -> str:
-        """As text; a loss that is no number is written as Python does, NaN."""
+        """As text; a NaN is written as Python does, NaN."""
         return json.dumps(asdict(self), indent=1)
 
 

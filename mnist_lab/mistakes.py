@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from mnist_lab import looks
 from mnist_lab.looks import Floats
+from mnist_lab.wording import plural
 
 Integers = npt.NDArray[np.integer[Any]]
 
@@ -109,7 +110,7 @@ def misclassified(
     everyone = np.concatenate(answers)
     votes, shares = _votes(everyone), np.stack([_votes(given) / len(given) for given in answers])
     wrong, disputed = _wrong_in_all(everyone, labels, votes), _disputed(shares)
-    who = f"{looks.plural(len(everyone), 'run')}, {looks.plural(len(answers), 'variant')}"
+    who = f"{plural(len(everyone), 'run')}, {plural(len(answers), 'variant')}"
     titles = [
         f"Wrong in every run ({who}): {_shown(len(wrong))}.",
         f"Disputed between variants, the most disputed first: {_shown(len(disputed))}.",
@@ -156,7 +157,7 @@ def _disputed(shares: Floats) -> npt.NDArray[np.intp]:
 def _shown(found: int) -> str:
     if found > _MOST_IMAGES:
         return f"{_MOST_IMAGES} of {found:,} images"
-    return looks.plural(found, "image") if found else "none"
+    return plural(found, "image") if found else "none"
 
 
 def _answers_of_runs(votes: Integers) -> str:

@@ -214,7 +214,14 @@ def serving_model(network: keras.Model, config: RunConfig) -> keras.Model:
 def build_model(config: RunConfig, seed: int = 0) -> keras.Model:
     """The untrained model of a configuration, as it would be served.
 
-    Input: (n, 28, 28) uint8. Output: (n, 10) float32 probabilities. The baseline has
-    407,050 parameters.
+    The baseline's has 407,050 parameters.
+
+    Args:
+        config: of the network.
+        seed: of its initial weights, 0 or more.
+
+    Returns:
+        A Keras model from (n, 28, 28) uint8 images to (n, 10) float32: probabilities, or scores
+        where the configuration's `output` is "linear".
     """
     return serving_model(build_network(config, seed), config)

@@ -19,7 +19,7 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from mnist_lab import postgresql, sqlite_store
 from mnist_lab.conditional import ConditionalSpace
 from mnist_lab.config import RunConfig, RunFields, UserError
-from mnist_lab.connection import alone, without_password
+from mnist_lab.connection import alone, first_line, without_password
 from mnist_lab.data import Dataset
 from mnist_lab.files import whole
 from mnist_lab.process import is_dead, this_process
@@ -83,9 +83,9 @@ def make_storage(url: str) -> RDBStorage:
 
 def _unusable(url: str, error: Exception) -> StudyError:
     shown = without_password(url)
-    first_line = str(error).splitlines()[0].replace(url, shown)
+    said = first_line(error, url, shown)
     return StudyError(
-        f"--storage: {shown} cannot be used ({first_line}); expected a database that can be "
+        f"--storage: {shown} cannot be used ({said}); expected a database that can be "
         "written, such as sqlite:///studies/NAME.db or postgresql://USER@HOST/DATABASE"
     )
 

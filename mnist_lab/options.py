@@ -21,7 +21,7 @@ workers: Decorator = click.option(
     "--workers",
     type=click.IntRange(1, 1_000),
     metavar="N",
-    help="Train in so many processes of this machine, which share its cores.",
+    help="Train in N processes on this machine, which share its cores.",
 )
 scheduler: Decorator = click.option(
     "--scheduler",

@@ -7,12 +7,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mnist_lab.comparison import MARGIN
-from mnist_lab.connection import TrackingError
 from mnist_lab.data import Dataset
 from mnist_lab.estimates import ComparisonError
 from mnist_lab.figures import figures_of
 from mnist_lab.tables import epochs
-from mnist_lab.tracking import Store
+from mnist_lab.tracking import MissingAnswersError, Store
 from mnist_lab.verdict import Asked, judge, judged_runs
 
 _BEST_TRIALS = 7  # as many as there are colours
@@ -70,6 +69,6 @@ def _answers(judged: pd.DataFrame, store: Store) -> dict[str, np.ndarray]:
     for run_id, variant in finished[["run_id", "variant"]].itertuples(index=False):
         try:
             answers.setdefault(variant, []).append(store.answers(run_id))
-        except TrackingError:  # its artifacts were deleted
+        except MissingAnswersError:  # its artifacts were deleted
             continue
     return {variant: np.stack(rows) for variant, rows in answers.items() if rows}

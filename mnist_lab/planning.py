@@ -44,7 +44,7 @@ def power_report(
     shown = IMAGES * detectable_difference(sd, declared, level)
     return (
         f"A difference of {images:g} test images of 10,000 needs {needed} seeds.\n"
-        f"The {declared} seeds declared show one of {shown:.1f} images.\n\n"
+        f"The {declared} declared seeds can detect one of {shown:.1f} images.\n\n"
         f"Seeds for {POWER:.0%} power of the two-sided paired t-test (noncentral t) at level "
         f"{LEVEL:g}/{comparisons}, Holm's first step; standard deviation of a paired difference "
         f"{sd:.3g}.\nSpread from {source}."

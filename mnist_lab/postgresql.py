@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 # "mnist" as a number; a lock is one of its database's.
@@ -53,8 +53,11 @@ def alone_on(url: str) -> Iterator[None]:
     Where it cannot be reached, whoever goes on to use it says so.
     """
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(Exception):
+        try:
             connection = stack.enter_context(_connected(url))
+        except SQLAlchemyError:
+            connection = None
+        if connection is not None:
             # Given back with the connection, also if this process is killed.
             connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
         yield

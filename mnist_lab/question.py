@@ -250,7 +250,7 @@ class ExperimentDeclaration(Declared):
             place = f"variants.{name}.tune.{key}" if key in own.tune else f"tune.{key}"
             if key not in fields:
                 hint = nearest(key, fields) or "."
-                yield place, f"nothing to tune{hint} Known: {', '.join(fields)}"
+                yield place, f"not a field that can be tuned{hint} Known: {', '.join(fields)}"
                 continue
             if key in own.model_fields_set:
                 yield (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mnist_lab.command import command
+from mnist_lab.config import UserError
 
 if TYPE_CHECKING:
     from mnist_lab.measured import Measured
@@ -46,10 +47,16 @@ def main() -> None:
 
 def _store(measured: Measured, stores: dict[str | None, Store]) -> Store:
     """The store that a run goes to, opened once."""
+    from mnist_lab.connection import HIDDEN
     from mnist_lab.tracking import open_store
 
     uri = None if "MLFLOW_TRACKING_URI" in os.environ else measured.store
     if uri not in stores:
+        if uri is not None and HIDDEN in uri:
+            raise UserError(
+                f"the run '{measured.name}' was written to {uri}, whose password is kept nowhere; "
+                "expected the whole address in MLFLOW_TRACKING_URI"
+            )
         stores[uri] = open_store(uri=uri)
     return stores[uri]
 

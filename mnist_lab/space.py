@@ -122,10 +122,8 @@ class StudyDeclaration(Declared):
         fields = [name for name in RunConfig.model_fields if name != "validation_size"]
         place = f"search.{key}"
         if key not in fields:
-            yield (
-                place,
-                f"nothing to search{nearest(key, fields) or '.'} Known: {', '.join(fields)}",
-            )
+            hint = nearest(key, fields) or "."
+            yield place, f"not a field that can be searched{hint} Known: {', '.join(fields)}"
             return
         if key in self.config.model_fields_set:
             yield place, "is fixed in [config] as well; it can be one or the other"

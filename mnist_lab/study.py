@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import click
 
-from mnist_lab import options
+from mnist_lab import options, wording
 from mnist_lab.command import command
 from mnist_lab.config import UserError
 
@@ -28,6 +28,7 @@ FOLDER = Path("studies")
 _SHOWN_TRIALS = 10
 _SHOWN_REASONS = 3
 _CONFIRMATION_SEEDS = 5
+_SERVING_PORT = 5001
 
 
 @click.command(
@@ -37,12 +38,14 @@ _CONFIRMATION_SEEDS = 5
 @click.argument("name")
 @click.option("--trials", type=click.IntRange(1, 1_000_000), help="The study's total of trials.")
 @click.option("--epochs", type=click.IntRange(1, 1_000_000), help="Epochs of each trial.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Of sampler and trainings.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of the sampler and of every training."
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="Begin no trial after this time.",
+    help="Start no further trial after SECONDS.",
 )
 @options.data
 @click.option(
@@ -196,8 +199,9 @@ class _Call:
         declaration, trials = self.declaration, by_trial(self._trials(outcome))
         metric, seeds = declaration.chosen_by, declaration.seeds
         states = trials["state"].value_counts().items()
-        kinds = ", ".join(f"{count} {str(state).lower()}" for state, count in states)
-        click.echo(f"{self.study}: {outcome.done} trials" + (f" ({kinds})" if kinds else ""))
+        kinds = ", ".join(f"{count} {wording.state(str(name))}" for name, count in states)
+        done = wording.plural(outcome.done, "trial")
+        click.echo(f"{self.study}: {done}" + (f" ({kinds})" if kinds else ""))
         reasons = trials.loc[trials["state"] == "FAIL", "reason"].value_counts()
         for reason, count in reasons.head(_SHOWN_REASONS).items():
             click.echo(f"  {count} failed: {str(reason).splitlines()[0]}")
@@ -269,8 +273,9 @@ class _Call:
         several = f"seeds {used[0]} to {used[-1]}" if len(used) > 1 else f"seed {used[0]}"
         click.echo(
             f"\nConfirmation: trained on all {len(self.data.train_labels):,} training images with "
-            f"{several}, which the search never used;\nthe baseline is Chollet's listing 2.1, "
-            f"whatever the study fixes. {confirmation.trained} runs were trained now.\n"
+            f"{several}, which the search never used;\nthe baseline is Chollet's (section 2.1), "
+            f"whatever the study fixes. Trained now: {wording.plural(confirmation.trained, 'run')}."
+            "\n"
         )
         click.echo(report(confirmation.runs, confirmation.asked))
         if len(confirmation.asked.configs) == 1:
@@ -297,10 +302,13 @@ class _Call:
         registered = register(self.store, self.study, winner)
         version = f"\nRegistered model '{registered.name}': version {registered.version}"
         if registered.reason:
-            click.echo(f"{version}; {registered.champion} stays champion: {registered.reason}")
+            stays = f"{registered.champion} stays champion: {registered.reason}"
+            click.echo(f"{version}; {stays}\nTo serve the champion:")
         else:
             click.echo(f"{version} is the champion; to serve it:")
-        click.echo(f"  mlflow models serve -m '{registered.uri}' --env-manager local")
+        # Its default port is that of `mlflow ui`.
+        serve = f"mlflow models serve -m '{registered.uri}' --env-manager local"
+        click.echo(f"  {serve} --port {_SERVING_PORT}")
 
     def write(self, output: Path, outcome: Outcome, confirmation: Confirmation | None) -> None:
         """The trials, and the runs of the confirmation, as a file."""

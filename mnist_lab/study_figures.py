@@ -182,7 +182,7 @@ def parallel(trials: pd.DataFrame, parameters: Sequence[str], goal: str) -> Figu
 
 
 def pareto(trials: pd.DataFrame, goals: Sequence[str]) -> Figure:
-    """Each two objectives: all complete trials, and those that no other is better than in all."""
+    """Each two objectives: all complete trials, and those that no other trial dominates."""
     on_front = front(trials, goals)
     pairs = list(combinations(goals, 2))
     figure = Figure(figsize=(5.2 * len(pairs), 4), layout="constrained")
@@ -204,7 +204,7 @@ def pareto(trials: pd.DataFrame, goals: Sequence[str]) -> Figure:
 
 
 def front(trials: pd.DataFrame, goals: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Which trials are on the Pareto front: none is as good in all goals and better in one.
+    """Which trials are on the Pareto front: no other is as good in all goals and better in one.
 
     Returns:
         (trials,) bool.

@@ -62,8 +62,8 @@ def runs(name: str, store: Store | None = None) -> pd.DataFrame:
         `test_accuracy`, `train_seconds` (s, all epochs, compilation included), `duration` (s);
         `start_time`, `end_time` (UTC); `threads`, `config_digest`, `code_digest`, `git_commit`,
         `git_dirty`, `data_sha256`, `model_uri`; of a failed run `failed_by_itself` (boolean; a
-        loss that is no number, or too little memory) and `reason`. Integers are Int64; what was
-        not recorded is <NA> or NaN.
+        loss that is NaN or infinite, or too little memory) and `reason`. Integers are Int64; what
+        was not recorded is <NA> or NaN.
 
     Raises:
         TrackingError: no such name, or the store cannot be reached.

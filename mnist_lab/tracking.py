@@ -44,6 +44,10 @@ _LOCAL_PAGES = "http://127.0.0.1:5000"
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
+class MissingAnswersError(TrackingError):
+    """A run did not record what it answered to the test images."""
+
+
 class Store:
     """An MLflow store that was reachable when it was opened."""
 
@@ -276,15 +280,21 @@ class Store:
         """The predicted digits of the test images that a run recorded: (n,) uint8.
 
         Raises:
-            TrackingError: the run has none: it did not finish, or is older than this record.
+            MissingAnswersError: the run has none: it did not finish, or is older than this
+                record, or its artifacts were deleted.
+            TrackingError: the store does not answer.
         """
+        missing = MissingAnswersError(
+            f"run {run_id} has no {ANSWERS} among its artifacts; expected a finished run"
+        )
+        try:
+            files = self._line.ask(lambda client: client.list_artifacts(run_id))
+        except mlflow.MlflowException:  # there is no such run
+            raise missing from None
+        if all(file.path != ANSWERS for file in files):
+            raise missing
         with tempfile.TemporaryDirectory() as folder:
-            try:
-                path = self._line.client.download_artifacts(run_id, ANSWERS, folder)
-            except (mlflow.MlflowException, OSError):
-                raise TrackingError(
-                    f"run {run_id} has no {ANSWERS} among its artifacts; expected a finished run"
-                ) from None
+            path = self._line.ask(lambda client: client.download_artifacts(run_id, ANSWERS, folder))
             return np.asarray(np.load(path, allow_pickle=False))
 
     def runs(self, experiment_id: str) -> list[RunRecord]:

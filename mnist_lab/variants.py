@@ -31,7 +31,7 @@ def _fields(**fields: Any) -> dict[str, Any]:
 
 VARIANTS: dict[str, Variant] = {
     "baseline": Variant(
-        "one hidden layer of 512 ReLU units", "Chollet, 2021, listing 2.1", _fields()
+        "one hidden layer of 512 ReLU units", "Chollet, 2021, section 2.1", _fields()
     ),
     # Width and depth.
     "softmax_regression": Variant(

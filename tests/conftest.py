@@ -32,7 +32,7 @@ if "TF_XLA_FLAGS" not in os.environ:
 
 from mnist_lab.__main__ import main
 from mnist_lab.data import Dataset, load_mnist
-from mnist_lab.tracking import open_store
+from mnist_lab.tracking import Store, open_store
 
 ROOT = Path(__file__).parent.parent
 # The longest tests are in these. They begin first, so that those that are left at the end, when one
@@ -100,6 +100,12 @@ def workspace(bare_workspace: Path, empty_store: Path) -> Path:
     """A folder as the current one, with MLflow's default store, which has no runs yet."""
     shutil.copy(empty_store, bare_workspace / "mlflow.db")
     return bare_workspace
+
+
+@pytest.fixture
+def store(workspace: Path) -> Store:
+    """The workspace's store."""
+    return open_store()
 
 
 def environment(**more: str) -> dict[str, str]:

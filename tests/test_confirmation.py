@@ -140,7 +140,7 @@ def test_a_study_ends_in_a_confirmed_answer_and_a_champion(run: Command, workspa
     # Again: nothing is trained, nothing is registered, the results are the same to the byte.
     again = run("--confirm", "2", "--output", "two.csv")
     assert again.returncode == 0, again.stderr
-    assert "0 runs were trained now" in again.stdout
+    assert "Trained now: 0 runs." in again.stdout
     assert (workspace / "two.csv").read_text() == (workspace / "one.csv").read_text()
     assert [v.version for v in client().search_model_versions()] == [version.version]
     # A verdict is about one trial, and no longer one of the study when another is the best.
@@ -149,7 +149,7 @@ def test_a_study_ends_in_a_confirmed_answer_and_a_champion(run: Command, workspa
     assert client().get_run(parent.info.run_id).data.tags["verdict"] == "none"
     # A seed more: only that one is trained.
     more = run("--confirm", "3")
-    assert "2 runs were trained now" in more.stdout
+    assert "Trained now: 2 runs." in more.stdout
     assert lab.runs("tiny")["run_id"].tolist()[:6] == table["run_id"].tolist()
     tags = client().get_run(parent.info.run_id).data.tags
     assert tags["verdict"] != "none"

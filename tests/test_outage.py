@@ -358,4 +358,4 @@ def test_a_command_whose_server_is_gone_ends_with_one_message(
     assert set(finished) == {"FINISHED"}
     done = lab_(*command)
     assert done.returncode == 0
-    assert f"4 runs, of which {4 - len(finished)} were trained now" in done.stdout
+    assert f"4 runs, {4 - len(finished)} of them trained now" in done.stdout

@@ -34,7 +34,7 @@ def test_power_is_that_of_holms_first_step() -> None:
     sd = paired_sd(runs)
     shown = 10_000 * detectable_difference(sd, 7, 0.01)
     assert f"of 30 test images of 10,000 needs {seeds_needed(0.003, sd, 0.01)} seeds" in told
-    assert f"The 7 seeds declared show one of {shown:.1f} images" in told
+    assert f"The 7 declared seeds can detect one of {shown:.1f} images" in told
     assert "at level 0.05/5, Holm's first step" in told
 
 

@@ -255,3 +255,67 @@ def test_what_git_says_is_recorded_and_what_it_does_not_say_is_not_guessed(
     assert recorded.get("mlflow.source.git.commit") == tags.get("git_commit")
     patches = [file.path for file in client.list_artifacts(run.id) if file.path.endswith(".patch")]
     assert patches == (["git_diff.patch"] if found.diff else [])
+
+
+def test_the_code_digest_is_that_of_what_decides_the_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digest() -> str:
+        provenance.code_digest.cache_clear()
+        return provenance.code_digest()
+
+    package = Path(provenance.__file__).parent
+    for file in package.glob("*.py"):
+        (tmp_path / file.name).write_text(file.read_text())
+    before = digest()
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    assert digest() == before
+
+    def change(module: str, old: str, new: str) -> str:
+        path = tmp_path / f"{module}.py"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        changed = digest()
+        path.write_text(text)
+        return changed
+
+    future = "from __future__ import annotations"
+    # A comment, a docstring, a blank line, and modules that decide nothing do not count.
+    assert change("training", future, f"# a comment\n\n{future}") == before
+    assert change("training", '"""', '"""Another text. ') == before
+    assert change("tables", future, f"{future}\nx = 1") == before
+    assert change("config", future, f"{future}\nx = 1") == before
+    # Code counts, in the trainer and in what it rests on, directly or not.
+    for module in ("training", "models", "layers", "data", "backend"):
+        assert change(module, future, f"{future}\nx = 1") != before, module
+    provenance.code_digest.cache_clear()
+
+
+def test_a_dirty_tree_is_recorded_with_its_untracked_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> None:
+        command = ["git", "-c", "user.name=n", "-c", "user.email=e@x", *arguments]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "a.py").write_text("one = 1\n")
+    git("add", "a.py")
+    git("commit", "-m", "first")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "a.py"))
+    provenance.git_state.cache_clear()
+    clean = provenance.git_state()
+    assert len(clean.commit) == 40
+    assert clean.diff == ""
+    (tmp_path / "a.py").write_text("one = 2\n")
+    (tmp_path / "new.toml").write_text("trials = 3\n")
+    provenance.git_state.cache_clear()
+    dirty = provenance.git_state()
+    provenance.git_state.cache_clear()
+    assert "+one = 2" in dirty.diff
+    assert "+trials = 3" in dirty.diff
+    status = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert status.stdout == " M a.py\n?? new.toml\n"  # the index is as it was
