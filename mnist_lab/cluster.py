@@ -230,11 +230,20 @@ def running_cluster(address: str, place: Place, storage: str | None = None) -> I
         ClusterError: it does not answer, has no workers, or these cannot write what they have to.
     """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        host = urlsplit(address).hostname
+    except ValueError:  # brackets that do not close, say
+        host = None
+    if host is None:
+        raise ClusterError(
+            f"--scheduler: {address!r} is no address; expected that which a running "
+            "`dask scheduler` prints, such as tcp://127.0.0.1:8786"
+        )
     for written, expected in (
         (place.tracking_uri, "MLFLOW_TRACKING_URI=http://HOST:PORT of an `mlflow server`"),
         (storage or "", "--storage postgresql://USER@HOST/DATABASE"),
     ):
-        if urlsplit(address).hostname not in _HERE and sqlite_store.local_path(written):
+        if host not in _HERE and sqlite_store.local_path(written):
             raise ClusterError(
                 f"--scheduler: the workers of {address} cannot write to {written}, a file of this "
                 f"machine; expected {expected} that all of them reach"

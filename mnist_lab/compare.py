@@ -157,6 +157,7 @@ def _written(table: pd.DataFrame, form: str) -> str:
     if form == "csv":
         return table.to_csv(index=False).rstrip("\n")
     if form == "json":
+        table = table.replace([float("inf"), float("-inf")], float("nan"))  # JSON has neither
         records = table.astype(object).where(table.notna(), None).to_dict("records")
         return json.dumps(records, indent=2, default=lambda time: time.isoformat())
     # Trials are ranked, runs of an experiment or a confirmation are not: a table for each.

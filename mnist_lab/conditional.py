@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -110,7 +111,7 @@ def load_space(named: str, folder: Path) -> ConditionalSpace:
     path, function = folder / match["file"], match["function"]
     try:
         source = path.read_text(encoding="utf-8")
-        code = compile(source, str(path), "exec")
+        code = compile(source, str(path), "exec", dont_inherit=True)
     except (OSError, UnicodeDecodeError) as error:
         known = sorted(file.name for file in folder.glob("*.py"))
         raise SpaceError(
@@ -123,6 +124,7 @@ def load_space(named: str, folder: Path) -> ConditionalSpace:
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     module.__file__ = str(path)
+    sys.modules[spec.name] = module  # dataclasses look for theirs there
     try:
         exec(code, module.__dict__)
     except Exception as error:

@@ -89,6 +89,13 @@ def _widths(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _plain(value: Any) -> object:
+    """A number of NumPy's, as tables have them, as Python's own; in lists as well."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value))
+    return value.item() if getattr(value, "shape", None) == () else value
+
+
 def _tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
@@ -376,7 +383,8 @@ class RunConfig(RunFields):
 
     def __init__(self, **fields: Any) -> None:
         try:
-            super().__init__(**fields)
+            plain: dict[str, Any] = {name: _plain(value) for name, value in fields.items()}
+            super().__init__(**plain)
             problems = list(self.problems())
         except ValidationError as error:
             problems = list(describe(error, RunConfig))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import math
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from mnist_lab.cells import Cell, Recorded, close_dead_runs, train_cells
 from mnist_lab.config import RunConfig
 from mnist_lab.data import Dataset
 from mnist_lab.estimates import ComparisonError
-from mnist_lab.outcome import CONFIRMED_TRIAL
+from mnist_lab.outcome import CONFIRMED, CONFIRMED_TRIAL
 from mnist_lab.progress import Progress
 from mnist_lab.question import Candidate
 from mnist_lab.tables import runs
@@ -164,16 +164,22 @@ def _tell(
         figures.save_all(drawn, Path(folder))
         parent.log_folder(Path(folder), "figures/confirmation")
     verdict = ""
-    parent.tag({CONFIRMED_TRIAL: str(trial), "verdict": "none"})
-    with contextlib.suppress(ComparisonError):  # the report says why there is none
+    # What is not told now is NaN, lest it be that of an earlier confirmation.
+    metrics = dict.fromkeys(CONFIRMED, math.nan)
+    tags = {CONFIRMED_TRIAL: str(trial), "verdict": "none"}
+    try:
         table = judge(counted, asked)
-        parent.log_text("verdict.csv", table.to_csv(index=False))
+    except ComparisonError as error:
+        told = f"no verdict: {error}\n"
+    else:
+        told = table.to_csv(index=False)
         row = table.iloc[-1]
-        metrics = {"confirmed_test_accuracy": row["mean"]}
+        metrics["confirmed_test_accuracy"] = float(row["mean"])
         if len(table) > 1:
             verdict = str(row["verdict"])
-            told = ("difference", "difference_low", "difference_high", "p")
-            metrics |= {f"confirmed_{key}": row[key] for key in told}
-        measured = {key: float(value) for key, value in metrics.items() if value == value}
-        parent.log_summary(measured, {"verdict": verdict or "baseline"})
+            for key in ("difference", "difference_low", "difference_high", "p"):
+                metrics[f"confirmed_{key}"] = float(row[key])
+        tags["verdict"] = verdict or "baseline"
+    parent.log_text("verdict.csv", told)
+    parent.log_summary(metrics, tags)
     return verdict

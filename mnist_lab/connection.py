@@ -31,7 +31,10 @@ class TrackingError(UserError):
 
 def without_password(uri: str) -> str:
     """`uri` with *** for its password, if it has one."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # brackets that do not close, say
+        return re.sub("//[^/]*@", f"//{HIDDEN}@", uri)
     user, at, host = parts.netloc.rpartition("@")
     name, colon, _ = user.partition(":")
     netloc = f"{name}:{HIDDEN}{at}{host}" if colon else parts.netloc
@@ -61,8 +64,17 @@ def probe(uri: str, shown: str) -> None:
     Raises:
         TrackingError: nothing is there, or a database that lets nobody in.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI: {shown} is no URL ({error}); expected {ACCEPTED}"
+        ) from None
     scheme = parts.scheme.partition("+")[0]
+    if sqlite_store.in_memory(uri):
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI: {shown} is in the memory of one process; expected {ACCEPTED}"
+        )
     if path := sqlite_store.local_path(uri):
         if not path.parent.is_dir() or path.is_dir():
             raise TrackingError(

@@ -70,6 +70,9 @@ class Dataset:
         test_labels: (m,) uint8, 0 to 9.
         name: "mnist", or the stem of the file or folder it was read from.
         source: the file or folder it was read from.
+
+    Raises:
+        DataError: an array is not as said here.
     """
 
     train_images: np.ndarray
@@ -80,8 +83,17 @@ class Dataset:
     source: str
 
     def __post_init__(self) -> None:
-        for array in self._arrays.values():
-            array.flags.writeable = False
+        for split in ("train", "test"):
+            images, labels = (
+                np.asarray(getattr(self, f"{split}_{kind}")) for kind in ("images", "labels")
+            )
+            _check_images(images, f"{split}_images")
+            labels = _check_labels(labels, f"{split}_labels")
+            _check_lengths(images, labels, f"{split}_images", f"{split}_labels")
+            for kind, array in (("images", images), ("labels", labels)):
+                own = array.view()  # the caller's array stays as writable as it is
+                own.flags.writeable = False
+                object.__setattr__(self, f"{split}_{kind}", own)
 
     @property
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -184,11 +196,7 @@ def load_data(path: str | Path) -> Dataset:
         images, labels = f"x_{part}", f"y_{part}"
         _check_images(arrays[images], places[images])
         arrays[labels] = _check_labels(arrays[labels], places[labels])
-        if len(arrays[images]) != len(arrays[labels]):
-            raise DataError(
-                f"{places[labels]}: {len(arrays[labels]):,} labels for the "
-                f"{len(arrays[images]):,} images of {places[images]}; expected one label an image"
-            )
+        _check_lengths(arrays[images], arrays[labels], places[images], places[labels])
     return Dataset(
         arrays["x_train"],
         arrays["y_train"],
@@ -222,6 +230,14 @@ def _check_labels(labels: np.ndarray, place: str) -> np.ndarray:
             f"expected labels from 0 to {CLASSES - 1}"
         )
     return labels.astype(np.uint8)
+
+
+def _check_lengths(images: np.ndarray, labels: np.ndarray, place: str, labels_place: str) -> None:
+    if len(images) != len(labels):
+        raise DataError(
+            f"{labels_place}: {len(labels):,} labels for the {len(images):,} images of {place}; "
+            "expected one label an image"
+        )
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

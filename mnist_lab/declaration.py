@@ -30,12 +30,14 @@ def find(name: str, folder: Path, what: str) -> Path:
     Raises:
         NotFoundError: lists those that there are.
     """
-    named = folder / f"{name}.toml"
-    if named.is_file():
-        return named
-    path = Path(name)
-    if path.suffix == ".toml" and path.is_file():
-        return path
+    named, path = folder / f"{name}.toml", Path(name)
+    try:
+        if named.is_file():
+            return named
+        if path.suffix == ".toml" and path.is_file():
+            return path
+    except OSError:  # longer than a name can be
+        pass
     known = sorted(file.stem for file in folder.glob("*.toml") if file.is_file())
     listed = ", ".join(known) or f"none in the folder {folder}/ (run this where it is)"
     raise NotFoundError(
@@ -51,13 +53,13 @@ def read(path: Path, model: type[Model]) -> Model:
         ConfigError: every mistake with file, line, key, value and what would be accepted.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         content = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text ({error.reason})") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # of numbers and nestings without an end, too
         raise ConfigError(f"{path}{_broken_at(text)}: not TOML: {error}") from None
     try:
         declared = model(**content)
@@ -86,14 +88,14 @@ def _broken_at(text: str) -> str:
 def _is_toml(lines: list[str]) -> bool:
     try:
         tomllib.loads("\n".join(lines))
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return False
     return True
 
 
 def _line_of(text: str, key: str) -> str:
-    """The line of a dotted key, or of the section it would be in, as text ":LINE"."""
-    section, found = "", None
+    """The line of a dotted key, else of the section it would be in or of its first part."""
+    section, found, part = "", None, None
     for number, line in enumerate(text.splitlines(), start=1):
         stripped = line.strip()
         if header := re.match(r"\[+\s*([^\]]+?)\s*\]+", stripped):
@@ -102,8 +104,12 @@ def _line_of(text: str, key: str) -> str:
                 found = found or number
             continue
         name = _bare(stripped.partition("=")[0].strip())
-        if name and _leads_to(f"{section}.{name}" if section else name, key):
+        whole = f"{section}.{name}" if section else name
+        if name and _leads_to(whole, key):
             return f":{number}"
+        if name and whole.startswith(f"{key}."):
+            part = part or number
+    found = part or found
     return f":{found}" if found else ""
 
 

@@ -54,7 +54,8 @@ def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[s
             hint = ""
             if detail["type"] == "literal_error":
                 hint = nearest(str(detail["input"]), re.findall("'(.*?)'", detail["msg"]))
-            message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            message = detail["msg"].removeprefix("Value error, ")
+            message = message.removeprefix("Input ").removeprefix("Value ")
             for python, toml in _IN_TOML.items():
                 message = message.replace(python, toml)
             yield key, f"{detail['input']!r} is not accepted: it {message}{hint}"

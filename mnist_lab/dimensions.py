@@ -14,6 +14,9 @@ from mnist_lab.declared import Declared
 Scalar = int | float | str | bool
 Value = Scalar | tuple[int | float, ...]
 
+# A double tells no more values of one order of magnitude apart.
+_MOST_STEPS = 10**15
+
 
 class IntRange(Declared):
     """Whole numbers from `low` to `high`, both included.
@@ -39,6 +42,10 @@ class IntRange(Declared):
     def tried(self) -> tuple[Value, ...]:
         """Values that stand for all others where a field is asked what it accepts."""
         return (self.low, self.high)
+
+    def count(self) -> int:
+        """How many points a grid has; 0 where the scale is logarithmic."""
+        return 0 if self.log else len(range(self.low, self.high + 1, self.step or 1))
 
     def points(self) -> tuple[Value, ...]:
         """All values, for a grid; none where the scale is logarithmic."""
@@ -74,14 +81,17 @@ class FloatRange(Declared):
         """Values that stand for all others where a field is asked what it accepts."""
         return (self.low, self.high)
 
+    def count(self) -> int:
+        """How many points a grid has; 0 without a step."""
+        return 0 if self.step is None else int(_steps(self)) + 1
+
     def points(self) -> tuple[Value, ...]:
         """All values, for a grid; none without a step."""
         if self.step is None:
             return ()
         # In decimals, as they are written: 0.1 + 2 * 0.1 is 0.3 here.
         low, step = Decimal(str(self.low)), Decimal(str(self.step))
-        count = int((Decimal(str(self.high)) - low) / step)
-        return tuple(float(low + i * step) for i in range(count + 1))
+        return tuple(float(low + i * step) for i in range(self.count()))
 
     def holds(self, value: object) -> bool:
         """Whether the search can come to a value."""
@@ -98,6 +108,8 @@ def _range_problems(space: IntRange | FloatRange) -> Iterator[tuple[str, str]]:
         return
     if space.log:
         yield ".step", "is not used with log = true; it can be one or the other"
+    elif _steps(space) > _MOST_STEPS:
+        yield ".step", f"{space.step} is too small: at most {_MOST_STEPS:,} steps are accepted"
     elif not _in_range(space, space.high):
         low, high, step = (Decimal(str(x)) for x in (space.low, space.high, space.step))
         nearest = (low + (high - low) // step * step).normalize()
@@ -105,6 +117,12 @@ def _range_problems(space: IntRange | FloatRange) -> Iterator[tuple[str, str]]:
             "",
             f"high {high} is no whole number of steps of {step} above low {low}; {nearest:f} is",
         )
+
+
+def _steps(space: IntRange | FloatRange) -> Decimal:
+    """How many steps there are from `low` to `high`."""
+    low, high, step = (Decimal(str(x)) for x in (space.low, space.high, space.step))
+    return (high - low) / step
 
 
 def _in_range(space: IntRange | FloatRange, value: object) -> bool:
@@ -144,6 +162,10 @@ class Choices(Declared):
         """All values."""
         return self.choices
 
+    def count(self) -> int:
+        """How many points a grid has."""
+        return len(self.choices)
+
     def points(self) -> tuple[Value, ...]:
         """All values, for a grid."""
         return self.choices
@@ -163,8 +185,11 @@ class Choices(Declared):
 
 
 def _name(value: object) -> str:
-    if isinstance(value, tuple) and len(value) == 1:
-        value = value[0]
+    """What equal values have in common: 512, 512.0 and [512]."""
+    if isinstance(value, tuple):
+        return _name(value[0]) if len(value) == 1 else json.dumps([*map(_name, value)])
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return json.dumps(value)
 
 

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
@@ -85,11 +86,12 @@ def _importances(study: optuna.Study) -> dict[str, float]:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     try:
-        return optuna.importance.get_param_importances(
+        shares = optuna.importance.get_param_importances(
             study, evaluator=evaluator, target=lambda trial: float(trial.values[0])
         )
     except (RuntimeError, ValueError):  # no parameter is in all trials, or each has one value
         return {}
+    return shares if np.isfinite(list(shares.values())).all() else {}
 
 
 def _page(

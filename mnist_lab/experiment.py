@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ SEEDS = "seeds.csv"  # the committed results of many seeds of the baseline
 @click.option(
     "--power",
     type=click.FloatRange(0, 10_000, min_open=True),
+    callback=options.finite,
     metavar="IMAGES",
     help="Train nothing; print the seeds needed to detect a difference of IMAGES in 10,000 test "
     "images.",
@@ -96,7 +98,7 @@ def main(
         from mnist_lab.verdict import results
 
         replace(output, results(outcome.runs, outcome.asked).to_csv(index=False), "--output")
-    click.echo(f"\nAll runs as a table:  python -m mnist_lab.compare {path.stem}")
+    click.echo(f"\nAll runs as a table:  python -m mnist_lab.compare {shlex.quote(path.stem)}")
     click.echo(f"All runs in MLflow:   mlflow ui, then open\n  {store.link(outcome.experiment_id)}")
 
 

@@ -22,15 +22,29 @@ def check_folder(path: Path, option: str) -> None:
         raise UserError(f"{option}: {path}: there is no folder {path.parent}/ to write it in")
     if path.is_dir():
         raise UserError(f"{option}: {path}: is a folder; expected the name of a file")
+    try:
+        if _is_special(path):
+            with path.open("a"):
+                return
+        with tempfile.NamedTemporaryFile(dir=path.resolve().parent):
+            return
+    except OSError as error:
+        raise _unwritable(path, option, error) from None
 
 
 def replace(path: Path, text: str, option: str) -> None:
     """Write a file, or leave the one that is there as it is.
 
+    A link stays one: what it points to is written. So does a device or a pipe.
+
     Raises:
         UserError: names the option.
     """
     try:
+        if _is_special(path):
+            path.write_text(text, encoding="utf-8")
+            return
+        path = path.resolve()
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as draft:
@@ -38,7 +52,16 @@ def replace(path: Path, text: str, option: str) -> None:
         os.chmod(draft.name, 0o666 & ~_umask())
         os.replace(draft.name, path)
     except OSError as error:
-        raise UserError(f"{option}: {path}: cannot be written ({error.strerror})") from None
+        raise _unwritable(path, option, error) from None
+
+
+def _is_special(path: Path) -> bool:
+    """Whether something is there that is no file of text: a device, a pipe."""
+    return path.exists() and not path.is_file()
+
+
+def _unwritable(path: Path, option: str, error: OSError) -> UserError:
+    return UserError(f"{option}: {path}: cannot be written ({error.strerror})")
 
 
 @contextmanager

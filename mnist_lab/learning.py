@@ -82,9 +82,18 @@ class Learner:
         self._optimizer.finalize_variable_values(self._network.trainable_variables)
         return tf.constant(0)
 
+    def answers(self, outputs: tf.Tensor) -> tf.Tensor:
+        """The digit seen in each image, from the network's outputs (n, 10): (n,) int32.
+
+        Sigmoids of large outputs are one and the same float32: the first of them is the answer, as
+        it is of the model that is served.
+        """
+        served = tf.sigmoid(outputs) if self._config.output == "sigmoid" else outputs
+        return tf.argmax(served, axis=-1, output_type=tf.int32)
+
     def count_correct(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-        """How many of the outputs (n, 10) are largest where their targets are: () int32."""
-        right = tf.equal(tf.argmax(outputs, axis=-1), tf.argmax(targets, axis=-1))
+        """How many of the outputs (n, 10) are answers that their targets give: () int32."""
+        right = tf.equal(self.answers(outputs), tf.argmax(targets, axis=-1, output_type=tf.int32))
         return tf.reduce_sum(tf.cast(right, tf.int32))
 
 

@@ -80,17 +80,14 @@ def readable_front(front: pd.DataFrame) -> str:
 
 def readable(table: pd.DataFrame, keep: Sequence[str] = (), form: str = "simple") -> str:
     """The columns that tell runs apart, as aligned text, or as markdown (`form="pipe"`)."""
+    # Of a trial whose values were refused no field is on record.
+    configured = table[table["config_digest"].notna()]
+    others = ("stage", "seed", "study", "experiment", "data_sha256")
     varied = [
         column
-        for column in (
-            *FIELD_COLUMNS.values(),
-            "stage",
-            "seed",
-            "study",
-            "experiment",
-            "data_sha256",
-        )
-        if column in keep or table[column].nunique(dropna=False) > 1
+        for columns, rows in ((FIELD_COLUMNS.values(), configured), (others, table))
+        for column in columns
+        if column in keep or rows[column].nunique(dropna=False) > 1
     ]
     trials = table["trial"].notna().any()
     columns = [

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
 
 from mnist_lab import postgresql, sqlite_store
 from mnist_lab.conditional import ConditionalSpace
@@ -32,7 +34,8 @@ HEARTBEAT_SECONDS = 15
 RETRIES = 3
 # Whoever makes a study on another machine has filled it by then, or was killed.
 _PATIENCE_SECONDS = 30
-_IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
+# Trials that have a configuration.
+_OF_USE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 # Of a study's attributes and of its run's tags: it tells two studies of one name apart.
 STUDY_ID = "study_id"
 
@@ -62,7 +65,7 @@ def make_storage(url: str) -> RDBStorage:
         RoomError: it could not be written.
     """
     path = sqlite_store.local_path(url)
-    if url.partition("?")[0] in _IN_MEMORY:
+    if sqlite_store.in_memory(url):
         raise StudyError(
             f"--storage: {url} is in the memory of one process; expected a database that lasts, "
             "such as sqlite:///studies/NAME.db"
@@ -152,14 +155,46 @@ def open_study(
         if "declaration" not in study.user_attrs and not sqlite_store.local_path(url):
             _wait_for_maker(study)
         if "declaration" not in study.user_attrs:
+            _check_ours(declaration, study, without_password(url))
             _enqueue(declaration, study, space)
             # One that was begun anew is another one, though it has the name.
             study.set_user_attr(STUDY_ID, study.user_attrs.get(STUDY_ID, uuid.uuid4().hex))
             study.set_user_attr("parent_run_id", start_parent(study.user_attrs[STUDY_ID]))
             study.set_user_attr("declaration", declared)  # the last: it says that all is there
             return study, storage
+    if space is not None and not any(trial.state in _OF_USE for trial in study.trials):
+        # A function that was mended, which has given no configuration so far.
+        recorded = {**study.user_attrs["declaration"], _does(space): space.digest}
+        if recorded != study.user_attrs["declaration"]:
+            study.set_user_attr("declaration", recorded)
     _check_same(declared, study, study_name, without_password(url))
     return study, storage
+
+
+def _check_ours(declaration: StudyDeclaration, study: optuna.Study, shown: str) -> None:
+    """Refuse a study that something else made: of the lab's own, trials wait by now, if any."""
+    begun = sum(trial.state != TrialState.WAITING for trial in study.trials)
+    expected, found = (
+        ", ".join(direction.name.lower() for direction in directions)
+        for directions in (_directions(declaration), study.directions)
+    )
+    if begun or found != expected:
+        raise StudyError(
+            f"'{study.study_name}' in {shown} is not a study of mnist_lab: {begun} trials were "
+            f"begun by something else, to {found} where this study is to {expected}; expected "
+            "another --storage, or another name"
+        )
+
+
+def _directions(declaration: StudyDeclaration) -> list[StudyDirection]:
+    return [
+        StudyDirection.MAXIMIZE if goal in MAXIMIZED else StudyDirection.MINIMIZE
+        for goal in declaration.goals
+    ]
+
+
+def _does(space: ConditionalSpace) -> str:
+    return f"what {space.named} does"
 
 
 @contextlib.contextmanager
@@ -189,11 +224,10 @@ def disposed(storage: RDBStorage) -> Iterator[None]:
 
 
 def _study(declaration: StudyDeclaration, study_name: str, storage: RDBStorage) -> optuna.Study:
-    maximized = [goal in MAXIMIZED for goal in declaration.goals]
     return optuna.create_study(
         storage=storage,
         study_name=study_name,
-        directions=["maximize" if up else "minimize" for up in maximized],
+        directions=_directions(declaration),
         sampler=ByNumber(declaration),
         pruner=pruner(declaration),
         load_if_exists=True,
@@ -221,7 +255,7 @@ def _told(
         told[f"search.{key}"] = {name: v for name, v in dimension.items() if v is not None}
     told |= {f"config.{key}": value for key, value in config.items()}
     if space is not None:
-        told[f"what {space.named} does"] = space.digest
+        told[_does(space)] = space.digest
     return told | {"data_sha256": data.sha256}
 
 
@@ -234,7 +268,15 @@ def _enqueue(
     if space is not None:
         if declaration.first:
             fixed = declaration.config
-            config = space.configuration(optuna.trial.FixedTrial(declaration.first), fixed)
+            asked = optuna.trial.FixedTrial(declaration.first)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # a value out of the range asked for
+                config = space.configuration(asked, fixed)
+            if unused := sorted(declaration.first.keys() - asked.params.keys()):
+                raise StudyError(
+                    f"first: {space.named} does not ask for {', '.join(unused)}; it asks for "
+                    f"{', '.join(asked.params) or 'nothing'}"
+                )
             variant = "baseline" if config == RunConfig(**dict(fixed)) else "trial"
             attributes = {"variant": variant}
             study.enqueue_trial(declaration.first, attributes, skip_if_exists=again)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -42,6 +43,17 @@ def output(what: str) -> Decorator:
         metavar="FILE",
         help=f"Write {what} there as CSV, a row a run.",
     )
+
+
+def finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """Refuse NaN, which lies in every range.
+
+    Raises:
+        BadParameter: names the option.
+    """
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no finite number")
+    return value
 
 
 def check_team(workers: int | None, scheduler: str | None) -> None:

@@ -17,6 +17,11 @@ from mnist_lab.tracking import Run
 
 # The tag of a study's run that says which trial its verdict is about.
 CONFIRMED_TRIAL = "confirmed_trial"
+# Metrics of a study's run: what its confirmation has come to.
+CONFIRMED = (
+    *("confirmed_test_accuracy", "confirmed_p"),
+    *("confirmed_difference", "confirmed_difference_low", "confirmed_difference_high"),
+)
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ def log_outcome(
     # A verdict is about the trial that was the best when it was given.
     best = str(outcome.best_trial)
     if "verdict" in tags and tags.get(CONFIRMED_TRIAL, tags.get("best_trial")) != best:
-        parent.tag({"verdict": "none"})
+        parent.log_summary(dict.fromkeys(CONFIRMED, math.nan), {"verdict": "none"})
     parent.log_text("study.json", declaration.model_dump_json(indent=2))
     parent.log_text("trials.csv", study.trials_dataframe().to_csv(index=False))
     if declaration.objectives:

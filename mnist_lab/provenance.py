@@ -29,6 +29,7 @@ _DIFF = (
     *("diff", "--no-color", "--no-ext-diff", "--no-textconv"),
     *("--src-prefix=a/", "--dst-prefix=b/", "--unified=3"),
 )
+_MOST_UNTRACKED = 1_000_000  # bytes of a file
 _MOST_BINARY = 1_000_000  # bytes, before and after, of the binary files in a patch
 
 
@@ -43,7 +44,7 @@ class GitState:
     Attributes:
         commit: SHA-1 of HEAD, or "" where git names none.
         diff: what differs from HEAD, untracked files included, as a patch; "" for a clean tree.
-            Binary files over 1 MB in all are only named in it.
+            Binary files over 1 MB in all are only named in it, untracked ones in `problem`.
         problem: why commit or diff lack something, in git's words; "" where they are complete.
     """
 
@@ -109,11 +110,13 @@ def _diff(root: Path) -> tuple[str, str]:
             "GIT_OBJECT_DIRECTORY": scratch,
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{objects}"',  # in quotes, a colon is no end
         }
-        problem = ""
+        large = _large_untracked(root)
+        problem = f"untracked and too large for the patch: {', '.join(large)}" if large else ""
+        without = (f":(exclude,literal){name}" for name in large)
         try:
-            _git(root, "add", "--intent-to-add", "--ignore-errors", ".", **environment)
+            _git(root, "add", "--intent-to-add", "--ignore-errors", ".", *without, **environment)
         except _RefusalError as refusal:  # of a file or folder; the others are added all the same
-            problem = str(refusal)
+            problem = "; ".join(filter(None, (problem, str(refusal))))
         diff = _git(root, *_DIFF, "HEAD", **environment)
         if re.search(r"^Binary files ", diff, re.MULTILINE):
             sizes = _git(root, *_DIFF, "--stat", "--no-renames", "HEAD", **environment)
@@ -121,6 +124,19 @@ def _diff(root: Path) -> tuple[str, str]:
             if sum(int(before) + int(after) for before, after in pairs) <= _MOST_BINARY:
                 diff = _git(root, *_DIFF, "--binary", "HEAD", **environment)
         return diff, problem
+
+
+def _large_untracked(root: Path) -> list[str]:
+    """Untracked files that would make each run's patch as large as they are."""
+    names = _git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
+    return [name for name in names if name and _size(root / name) > _MOST_UNTRACKED]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:  # it is gone
+        return 0
 
 
 def _git(root: Path, *arguments: str, **environment: str) -> str:

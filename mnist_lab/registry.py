@@ -10,6 +10,7 @@ from mnist_lab.mlflow_backend import mlflow
 from mnist_lab.tracking import Store
 
 CHAMPION = "champion"
+DATA_TAG = "data_sha256"
 _METRIC_TAG = "mnist_lab.metric"
 _VALUE_TAG = "mnist_lab.metric_value"
 
@@ -59,8 +60,8 @@ class Registered:
 def register(store: Store, name: str, winner: Winner) -> Registered:
     """Make a winner a version of the registered model, and the champion unless it is worse.
 
-    It is worse if its validation metric is. A champion by another metric cannot be compared with
-    and stays. A winner that is registered already keeps its version.
+    It is worse if its validation metric is. A champion by another metric, or on other data, cannot
+    be compared with and stays. A winner that is registered already keeps its version.
 
     Args:
         store: where the winner's run is recorded.
@@ -123,6 +124,8 @@ def _champion(
 def _worse(winner: Winner, champion: mlflow.entities.model_registry.ModelVersion) -> str:
     """Why a winner does not take the champion's place, or an empty text."""
     metric, value = (champion.tags.get(key) for key in (_METRIC_TAG, _VALUE_TAG))
+    if champion.tags.get(DATA_TAG) != winner.tags.get(DATA_TAG):
+        return "it was chosen on other data"
     if metric != winner.metric or value is None:
         return f"it was chosen by {metric or 'nothing that is on record'}, not by {winner.metric}"
     sign = -1 if metric.endswith("loss") else 1

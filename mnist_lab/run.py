@@ -102,7 +102,7 @@ class Run:
             "name": data.name,
             "digest": data.sha256[:32],  # MLflow keeps 36 characters; the tag has the whole
             "source_type": "local",
-            "source": data.source,
+            "source": json.dumps({"uri": str(Path(data.source).absolute())}),
             "profile": json.dumps(shapes),
         }
         self._measured.dataset = dataset

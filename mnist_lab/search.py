@@ -50,6 +50,8 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 # How often one looks whether the trials of another process have ended.
 _LOOK_SECONDS = 1.0
+# So many trials with refused values, and none with others, are a space that is mistaken.
+_REFUSED = 5
 
 
 def run_study(
@@ -246,7 +248,8 @@ class _Search:
         """Let a trial fail whose values are no configuration: each alone may be one.
 
         Raises:
-            UserError: `error`, while no trial of the study is any better.
+            UserError: `error`, if that may be so of all trials: none is any better, and the
+                space's function fails or many have been refused.
         """
         reason = str(error)
         name, parent = f"trial {trial.number}", self._parent.id
@@ -259,8 +262,11 @@ class _Search:
             self._study.tell(trial, state=TrialState.FAIL)
             run.tag({"trial_state": TrialState.FAIL.name})
         self._begun.discard(trial.number)
-        states = {other.state for other in self._study.get_trials(deepcopy=False)}
-        if not states & {TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING}:
+        states = [other.state for other in self._study.get_trials(deepcopy=False)]
+        if {TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING} & set(states):
+            return
+        most = 1 if isinstance(error, SpaceError) else min(_REFUSED, self._declaration.trials)
+        if states.count(TrialState.FAIL) >= most:
             raise error
 
     def _is_one_too_many(self, number: int) -> bool:

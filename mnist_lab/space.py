@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError
 
 from mnist_lab.conditional import NAMED
 from mnist_lab.config import ConfigError, RunConfig, RunFields
-from mnist_lab.declared import Declared, nearest
+from mnist_lab.declared import Declared, describe, nearest
 from mnist_lab.dimensions import Choices, Dimension, Scalar, Value
 
 Metric = Literal["val_accuracy", "val_loss"]
@@ -128,8 +128,13 @@ class StudyDeclaration(Declared):
         if key in self.config.model_fields_set:
             yield place, "is fixed in [config] as well; it can be one or the other"
         yield from ((place + inner, what) for inner, what in dimension.problems())
+        refused = [what for value in dimension.tried() for what in _refused(key, value)]
+        yield from ((place, what) for what in dict.fromkeys(refused))
+        if refused:
+            return
         # One field at a time is varied, for what it may be can depend on the others.
-        firsts = {name: d.tried()[0] for name, d in self.search.items() if name in fields}
+        tried = {name: d.tried()[0] for name, d in self.search.items() if name in fields}
+        firsts = {name: value for name, value in tried.items() if not _refused(name, value)}
         for value in dimension.tried():
             try:
                 self.configuration({**firsts, key: value})
@@ -147,6 +152,12 @@ class StudyDeclaration(Declared):
                 "objectives",
                 f"{shown}: expected val_accuracy or val_loss first, by which one configuration of "
                 "the Pareto front is chosen",
+            )
+        epochs = self.search["epochs"].tried() if "epochs" in self.search else (self.config.epochs,)
+        if "seconds" in self.objectives and self.space is None and 1 in epochs:
+            yield (
+                "objectives",
+                "seconds needs 2 epochs or more: the first one contains the compilation",
             )
         if "metric" in self.model_fields_set:
             yield "metric", "and objectives are both given; it can be one or the other"
@@ -177,12 +188,12 @@ class StudyDeclaration(Declared):
             yield "sampler", "'grid' needs the points of a [search], which space does not tell"
             return
         for key, dimension in self.search.items():
-            if not dimension.points():
+            if not dimension.count():
                 yield (
                     f"search.{key}",
                     "has no points for sampler 'grid'; give it a step, or choices",
                 )
-        size = math.prod(len(dimension.points()) for dimension in self.search.values())
+        size = math.prod(dimension.count() for dimension in self.search.values())
         if size > _LARGEST_GRID:
             yield "sampler", f"'grid' has {size:,} points; at most {_LARGEST_GRID:,} are accepted"
         elif 0 < size < self.trials:
@@ -227,3 +238,12 @@ class StudyDeclaration(Declared):
             for key, d in self.search.items()
         ]
         return [dict(point) for point in itertools.product(*columns)]  # type: ignore[arg-type]
+
+
+def _refused(key: str, value: object) -> list[str]:
+    """What is wrong with the value of a field, whatever the others are."""
+    try:
+        RunFields.model_validate({key: value})
+    except ValidationError as error:
+        return [f"{place}: {what}" for place, what in describe(error, RunFields)]
+    return []

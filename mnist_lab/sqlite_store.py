@@ -50,6 +50,12 @@ def local_path(uri: str) -> Path | None:
     return Path(path)
 
 
+def in_memory(uri: str) -> bool:
+    """Whether a URI is that of an sqlite database that lasts no longer than its process."""
+    scheme, _, place = uri.partition("?")[0].partition("://")
+    return scheme.partition("+")[0] == "sqlite" and place in ("", "/", "/:memory:")
+
+
 def file_uri(path: Path) -> str:
     """The URI of an sqlite file, of which `local_path` gives the path again.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ _SERVING_PORT = 5001
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
+    callback=options.finite,
     metavar="SECONDS",
     help="Start no further trial after SECONDS.",
 )
@@ -84,6 +86,8 @@ def main(
     from mnist_lab.space import StudyDeclaration
 
     options.check_team(workers, scheduler)
+    if storage is not None and not storage.strip():
+        raise click.UsageError("--storage is empty; expected a URL such as sqlite:///studies/x.db")
     path = find(name, FOLDER, "study")
     declared = read(path, StudyDeclaration)
     declaration = _overridden(declared, trials, epochs, seed)
@@ -98,6 +102,7 @@ def main(
     from mnist_lab.data import load_data, load_mnist
 
     data = load_mnist() if data_path is None else load_data(data_path)
+    data.split(declaration.config.validation_size)  # refused now, before anything is made
     # What the command line changes makes another study: its trials are not to be mixed with
     # those of the study as declared. It is filed under the same name in MLflow.
     changes = [
@@ -135,9 +140,9 @@ def main(
                 confirmation = call.confirm(outcome, outcome.best, confirm)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the finished runs are kept; go on with\n  {again}") from None
+    call.show_more(outcome)
     if output is not None:
         call.write(output, outcome, confirmation)
-    call.show_more(outcome)
 
 
 def _overridden(
@@ -307,7 +312,7 @@ class _Call:
         else:
             click.echo(f"{version} is the champion; to serve it:")
         # Its default port is that of `mlflow ui`.
-        serve = f"mlflow models serve -m '{registered.uri}' --env-manager local"
+        serve = f"mlflow models serve -m {shlex.quote(registered.uri)} --env-manager local"
         click.echo(f"  {serve} --port {_SERVING_PORT}")
 
     def write(self, output: Path, outcome: Outcome, confirmation: Confirmation | None) -> None:
@@ -325,8 +330,9 @@ class _Call:
         from mnist_lab.connection import without_password
 
         link = self.store.link(outcome.experiment_id)
-        click.echo(f"\nAll runs as a table:  python -m mnist_lab.compare {self.name}")
-        click.echo(f"The search:           optuna-dashboard {without_password(self.url)}")
+        click.echo(f"\nAll runs as a table:  python -m mnist_lab.compare {shlex.quote(self.name)}")
+        url = shlex.quote(without_password(self.url))
+        click.echo(f"The search:           optuna-dashboard {url}")
         click.echo(f"All runs in MLflow:   mlflow ui, then open\n  {link}")
 
 

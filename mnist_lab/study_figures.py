@@ -5,6 +5,7 @@ As all figures of the lab they can be read without colour, and use nothing of py
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.tri import Triangulation
 
 Floats = npt.NDArray[np.float64]
 
@@ -145,11 +147,16 @@ def contours(trials: pd.DataFrame, parameters: Sequence[str], goal: str) -> Figu
 
 def _interpolate(axes: Axes, x: Floats, y: Floats, z: Floats, look: Mapping[str, Any]) -> None:
     """Shade what lies between points, where three of them span a plane."""
-    # Triangles are formed as they are seen: on a logarithmic axis in logarithms.
-    flat = [np.log(v) if axis == "log" else v for axis, v in _scales(axes, x, y)]
-    spread = np.stack(flat) - np.mean(flat, axis=1, keepdims=True)
-    if len(x) >= 4 and np.linalg.matrix_rank(spread) == 2:
-        axes.tricontourf(x, y, z, levels=12, alpha=0.7, **look)
+    # Triangles are formed as they are seen: on a logarithmic axis in logarithms, and each axis as
+    # long as the other, for qhull's tolerances know no units.
+    flat = np.stack([np.log(v) if axis == "log" else v for axis, v in _scales(axes, x, y)])
+    deviations = flat - flat.mean(axis=1, keepdims=True)
+    scaled = deviations / np.maximum(flat.std(axis=1, keepdims=True), np.finfo(float).tiny)
+    if len(x) < 4 or np.linalg.matrix_rank(scaled) < 2:
+        return
+    with contextlib.suppress(RuntimeError):  # they are on a line all the same, says qhull
+        seen = Triangulation(scaled[0], scaled[1]).triangles
+        axes.tricontourf(Triangulation(x, y, seen), z, levels=12, alpha=0.7, **look)
 
 
 def _scales(axes: Axes, x: Floats, y: Floats) -> list[tuple[str, Floats]]:

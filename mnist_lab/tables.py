@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from types import UnionType
@@ -145,6 +146,7 @@ def _wide(histories: Sequence[EpochRecord], run_ids: pd.Series[str]) -> pd.DataF
     long = pd.DataFrame(histories, columns=["run_id", "key", "epoch", "value"])
     long = long[long["run_id"].isin(run_ids) & long["key"].isin(EPOCH_METRICS)]
     long = long.astype({"epoch": "int64", "value": "float64"})
+    long["value"] = _unclamped(long["value"])
     wide = long.groupby(["run_id", "epoch", "key"])["value"].mean().unstack("key")
     return wide.reindex(columns=list(EPOCH_METRICS)).dropna(how="all").reset_index()
 
@@ -182,18 +184,29 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
         if types == {bool}:
             table[name] = _booleans(table[name])
         elif types == {int}:
-            table[name] = pd.to_numeric(table[name]).astype("Int64")
+            table[name] = _integers(table[name])
         elif types == {float}:
-            table[name] = pd.to_numeric(table[name]).astype("float64")
+            table[name] = pd.to_numeric(table[name], errors="coerce").astype("float64")
     for name in _INTEGERS:
-        table[name] = pd.to_numeric(table[name]).astype("Int64")
+        table[name] = _integers(table[name])
     for name in (*EPOCH_METRICS, *FINAL_METRICS):
-        table[name] = table[name].astype("float64")
+        table[name] = _unclamped(table[name].astype("float64"))
     for name in ("start_time", "end_time"):
         table[name] = pd.to_datetime(pd.to_numeric(table[name]), unit="ms", utc=True)
     for name in ("git_dirty", "failed_by_itself"):
         table[name] = _booleans(table[name])
     return table
+
+
+def _integers(texts: pd.Series[str]) -> pd.Series[int]:
+    """Whole numbers, and <NA> for whatever else a user's own run has under the name."""
+    numbers = pd.to_numeric(texts, errors="coerce")
+    return numbers.where(numbers % 1 == 0).astype("Int64")
+
+
+def _unclamped(values: pd.Series[float]) -> pd.Series[float]:
+    """Infinite where it was: MLflow keeps the largest number there is instead."""
+    return values.where(values.abs() < sys.float_info.max, values * 2)
 
 
 def _types(annotation: object) -> set[object]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import mnist_lab as lab
@@ -184,3 +185,10 @@ def test_a_configuration_can_be_told_by_what_is_its_own() -> None:
     )
     assert lab.RunConfig.from_toml(config.own_toml()) == config
     assert lab.RunConfig().own_toml() == ""
+
+
+def test_numbers_from_a_table_are_numbers() -> None:
+    config = lab.RunConfig(epochs=np.int64(2), hidden=(np.int64(8), 4), dropout=np.float32(0.5))
+    assert config == lab.RunConfig(epochs=2, hidden=(8, 4), dropout=0.5)
+    with pytest.raises(lab.UserError, match=r"epochs: 2\.5 is not accepted"):
+        lab.RunConfig(epochs=np.float64(2.5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import urllib.request
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 import mnist_lab as lab
 from mnist_lab.confirmation import confirmation_seeds
-from mnist_lab.registry import Winner, register
+from mnist_lab.registry import DATA_TAG, Winner, register
 from mnist_lab.tracking import open_store
 from tests.conftest import Command, Done, served
 from tests.samples import write_digits
@@ -146,7 +147,9 @@ def test_a_study_ends_in_a_confirmed_answer_and_a_champion(run: Command, workspa
     # A verdict is about one trial, and no longer one of the study when another is the best.
     client().set_tag(parent.info.run_id, "confirmed_trial", "99")
     assert run("--confirm", "0").returncode == 0
-    assert client().get_run(parent.info.run_id).data.tags["verdict"] == "none"
+    data = client().get_run(parent.info.run_id).data
+    assert data.tags["verdict"] == "none"
+    assert math.isnan(data.metrics["confirmed_difference"])
     # A seed more: only that one is trained.
     more = run("--confirm", "3")
     assert "Trained now: 2 runs." in more.stdout
@@ -235,9 +238,14 @@ def test_the_champion_gives_way_only_to_one_that_is_not_worse(run: Command) -> N
     runs = table[table["stage"] == "confirmation"]
     store = open_store()
 
-    def winner(place: int, value: float, metric: str = "val_accuracy") -> Winner:
+    def winner(
+        place: int,
+        value: float,
+        metric: str = "val_accuracy",
+        tags: dict[str, str] | None = None,
+    ) -> Winner:
         row = runs.iloc[place]
-        return Winner(str(row["run_id"]), str(row["model_uri"]), metric, value, {})
+        return Winner(str(row["run_id"]), str(row["model_uri"]), metric, value, tags or {})
 
     first = register(store, "a:b/c", winner(0, 0.9))
     assert (first.name, first.version, first.champion, first.reason) == ("a-b-c", "1", "1", "")
@@ -249,6 +257,8 @@ def test_the_champion_gives_way_only_to_one_that_is_not_worse(run: Command) -> N
     other = register(store, "a:b/c", winner(3, 0.1, "val_loss"))
     assert other.champion == "3"
     assert "chosen by val_accuracy, not by val_loss" in other.reason
+    elsewhere = register(store, "a:b/c", winner(0, 0.99, tags={DATA_TAG: "another"}))
+    assert elsewhere.champion == "3"
     # Of a loss the smaller is the better.
     assert register(store, "loss", winner(0, 0.2, "val_loss")).champion == "1"
     assert register(store, "loss", winner(1, 0.3, "val_loss")).champion == "1"

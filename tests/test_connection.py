@@ -89,3 +89,18 @@ def test_passwords_are_not_shown() -> None:
     )
     assert without_password("postgresql://lab@host/optuna") == "postgresql://lab@host/optuna"
     assert without_password("sqlite:///mlflow.db") == "sqlite:///mlflow.db"
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("sqlite://", "is in the memory of one process"),
+        ("sqlite:///:memory:", "is in the memory of one process"),
+        ("http://[::1", "is no URL"),
+        ("http://me:secret@[::1", "is no URL"),
+    ],
+)
+def test_a_store_that_keeps_nothing_and_what_is_no_url_are_refused(uri: str, said: str) -> None:
+    with pytest.raises(TrackingError, match=said) as error:
+        open_store(uri=uri)
+    assert "secret" not in str(error.value)

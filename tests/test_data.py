@@ -340,3 +340,22 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_the_shipped_file_lies_in_the_package() -> None:
     assert MNIST.parent.parent == Path(lab.__file__).parent
+
+
+def test_a_data_set_of_arrays_is_checked_as_one_of_a_file(small: lab.Dataset) -> None:
+    def made(images: np.ndarray, labels: np.ndarray) -> lab.Dataset:
+        return lab.Dataset(images, labels, small.test_images, small.test_labels, "own", "own")
+
+    images = small.train_images[:20].copy()
+    data = made(images, small.train_labels[:20].astype(np.int64))
+    assert data.train_labels.dtype == np.uint8
+    assert not data.train_images.flags.writeable
+    images[0] = 0  # the caller's own
+    for wrong, labels, said in (
+        (images / 255, small.train_labels[:20], "train_images: float64"),
+        (images.reshape(20, -1), small.train_labels[:20], "train_images: uint8 of shape"),
+        (images, small.train_labels[:10], "train_labels: 10 labels for the 20 images"),
+        (images, np.eye(10)[small.train_labels[:20]], "train_labels: float64 of shape"),
+    ):
+        with pytest.raises(lab.UserError, match=said):
+            made(wrong, labels)

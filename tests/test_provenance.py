@@ -319,3 +319,17 @@ def test_a_dirty_tree_is_recorded_with_its_untracked_files(
         ["git", "status", "--porcelain"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert status.stdout == " M a.py\n?? new.toml\n"  # the index is as it was
+
+
+def test_a_large_file_that_git_does_not_know_is_named_and_not_copied(
+    checkout: Path, state: Callable[[], GitState]
+) -> None:
+    (checkout / "small.txt").write_text("some text\n")
+    (checkout / "large one.csv").write_text("0,1,2\n" * 200_000)
+    found = state()
+    assert "+some text" in found.diff
+    assert "large one.csv" not in found.diff
+    assert "untracked and too large for the patch: large one.csv" in found.problem
+    assert found.dirty == "true"
+    (checkout / "small.txt").unlink()
+    assert state().dirty == "unknown"

@@ -224,3 +224,63 @@ def test_the_results_of_a_study_are_a_file(run: Command, workspace: Path) -> Non
     wrong = run(text, "--trials", "2", "--output", "no/out.csv")
     assert wrong.returncode == 2
     assert "--output: no/out.csv: there is no folder no/" in wrong.stderr
+
+
+def test_the_first_trial_may_be_one_whose_values_are_refused(run: Command) -> None:
+    text = f'trials = 4\nsampler = "random"\npruner = "none"\n{CONFIG}hidden = 8\n[search]\n'
+    text += 'pixel_low = { type = "categorical", choices = [0.1, 0.9] }\n'
+    text += 'pixel_high = { type = "categorical", choices = [1.0, 0.5] }\n'
+    done = run(text)
+    assert done.returncode == 0, done.stderr
+    states = lab.runs("s")["state"].tolist()
+    assert states[0] == "FAIL"
+    assert "COMPLETE" in states
+
+
+def test_a_space_that_gives_nothing_can_be_mended(run: Command, workspace: Path) -> None:
+    (workspace / "studies" / "low.py").write_text(
+        "def space(trial):\n    return {'hiden': trial.suggest_int('n', 8, 16)}\n"
+    )
+    text = f'trials = 20\nspace = "low.py:space"\n{CONFIG}'
+    done = run(text)
+    assert done.returncode == 2
+    assert "did you mean 'hidden'?" in done.stderr
+    assert len(study(workspace).trials) == 1
+    # Nothing was trained: the function can be mended.
+    path = workspace / "studies" / "low.py"
+    path.write_text(path.read_text().replace("hiden", "hidden"))
+    done = run(text, "--trials", "2")
+    assert done.returncode == 0, done.stderr
+    assert [trial.state.name for trial in study(workspace).trials] == ["FAIL", "COMPLETE"]
+    # Now something was.
+    path.write_text(path.read_text().replace("8, 16", "8, 32"))
+    assert "begun with other settings" in run(text, "--trials", "3").stderr
+
+
+def test_a_study_of_something_else_is_refused(run: Command, workspace: Path) -> None:
+    def foreign() -> optuna.Study:
+        url = f"sqlite:///{workspace}/studies/s.db"
+        return optuna.create_study(study_name="s data=few", storage=url, direction="minimize")
+
+    foreign().optimize(lambda trial: trial.suggest_int("hidden", 1, 500), n_trials=2)
+    text = f"trials = 1\n{CONFIG}[search]\nhidden = {{ type = 'int', low = 8, high = 16 }}\n"
+    done = run(text)
+    assert done.returncode == 2
+    assert "is not a study of mnist_lab: 2 trials were begun by something else" in done.stderr
+    assert "to minimize where this study is to maximize" in done.stderr
+    assert "declaration" not in study(workspace).user_attrs
+
+
+def test_a_first_trial_that_the_space_cannot_give_is_refused(run: Command, workspace: Path) -> None:
+    (workspace / "studies" / "n.py").write_text(
+        "def space(trial):\n    return {'hidden': [8] * trial.suggest_int('layers', 1, 3)}\n"
+    )
+    for first, said in (
+        ("layers = 9", "The value 9 of the parameter 'layers' is out of the range"),
+        ("layers = 2, typo = 3", "does not ask for typo; it asks for layers"),
+    ):
+        done = run(f'trials = 1\nspace = "n.py:space"\nfirst = {{ {first} }}\n{CONFIG}')
+        assert done.returncode == 2
+        assert said in done.stderr
+    assert run(f'trials = 1\nspace = "n.py:space"\nfirst.layers = 2\n{CONFIG}').returncode == 0
+    assert lab.runs("s")["hidden"].tolist() == ["8-8"]

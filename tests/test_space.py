@@ -88,6 +88,14 @@ def test_seeds_follow_each_other(tmp_path: Path) -> None:
         ("trials = 4", 'space = "s.py:space"', "space: and [search] are both given"),
         ("trials = 4", 'space = "../s.py:space"', "should be FILE.py:FUNCTION, with FILE.py"),
         ("trials = 4", "first = { a = 1 }", "first: is not used without space"),
+        ("step = 0.3", "step = 1e-300", "search.dropout.step: 1e-300 is too small"),
+        ("step = 0.3", "step = 6e-10", "'grid' has 9,000,000,009 points; at most"),
+        ("[64, 32]]", "[512.0]]", "choices [[], [512], [512.0]] are not all different"),
+        (
+            "trials = 4",
+            'objectives = ["val_loss", "seconds"]',
+            "objectives: seconds needs 2 epochs or more",
+        ),
     ],
 )
 def test_a_wrong_space_names_key_and_what_would_be_accepted(
@@ -175,3 +183,55 @@ def test_the_shipped_studies_say_what_they_claim_and_begin_with_the_baseline(pat
     space = load_space(study.space, path.parent)
     first = space.configuration(optuna.trial.FixedTrial(study.first), study.config)
     assert first.replace(validation_size=0) == lab.RunConfig()
+
+
+def test_a_wrong_bound_is_blamed_on_its_own_key_alone(tmp_path: Path) -> None:
+    text = """
+[search]
+hidden        = { type = "int", low = 8, high = 16 }
+learning_rate = { type = "float", low = 0.0, high = 1e-2 }
+"""
+    with pytest.raises(lab.UserError) as error:
+        declared(text, tmp_path)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(f"{tmp_path}/s.toml:4: search.learning_rate: learning_rate: 0.0 is not")
+
+
+def test_dotted_keys_have_lines_and_a_byte_order_mark_is_none_of_the_text(tmp_path: Path) -> None:
+    text = """\ufefftrials = 3
+search.hidden.type = "int"
+search.hidden.low = 8
+search.hidden.high = 7
+"""
+    with pytest.raises(lab.UserError, match=r"s\.toml:2: search\.hidden: low 8 is not below"):
+        declared(text, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["trials = " + "9" * 5_000, "trials = " + "[" * 5_000])
+def test_toml_without_an_end_is_no_toml(tmp_path: Path, text: str) -> None:
+    with pytest.raises(lab.UserError, match=r"s\.toml:1: trials: not TOML"):
+        declared(text, tmp_path)
+
+
+def test_a_choice_of_0_is_the_baselines_0(tmp_path: Path) -> None:
+    text = "[search]\ndropout = { type = 'categorical', choices = [0, 0.2] }"
+    assert declared(text, tmp_path).baseline_parameters() == {"dropout": 0}
+
+
+def test_a_space_is_python_as_any_other_file(tmp_path: Path) -> None:
+    (tmp_path / "d.py").write_text(
+        """
+from dataclasses import dataclass, fields
+
+@dataclass
+class Widths:
+    first: int
+
+def space(trial):
+    assert fields(Widths)[0].type is int
+    return {"hidden": trial.suggest_int("width", 8, 16)}
+"""
+    )
+    trial = optuna.trial.FixedTrial({"width": 9})
+    found = load_space("d.py:space", tmp_path).configuration(trial, RunFields())
+    assert found == lab.RunConfig(hidden=9)

@@ -72,3 +72,17 @@ def test_the_front_has_what_nothing_dominates() -> None:
     )
     assert front(table, ["val_accuracy", "parameters"]).tolist() == [True, True, False, False, True]
     assert front(table, ["val_accuracy"]).tolist() == [False, True, True, False, True]
+
+
+def test_points_on_a_line_and_tiny_ones_have_contours() -> None:
+    """What lies on a line on linear axes need not on logarithmic ones, and the other way round."""
+    keys = ["learning_rate", "parameters"]
+    for rates in (
+        [0.001, 0.011, 0.021, 0.031],
+        [1e-4, 1e-3, 1e-2, 1e-1],
+        [1e-15, 3e-15, 2e-13, 1e-12],
+    ):
+        for widths in ([1, 2, 3, 4], [8, 80, 800, 8000]):
+            table = trials(6).iloc[:4].assign(learning_rate=rates, parameters=widths)
+            drawn = figures_of_search(table, ["val_accuracy"], keys, {})
+            drawn["contours"].canvas.draw()

@@ -102,3 +102,24 @@ def test_an_unknown_name_lists_those_recorded(store: Store) -> None:
     with pytest.raises(TrackingError, match="did you mean 'baseline'") as error:
         lab.runs("basline")
     assert "Recorded: baseline" in str(error.value)
+
+
+def test_a_users_own_run_has_no_numbers_where_it_has_text(store: Store) -> None:
+    client = mlflow.MlflowClient()
+    run = client.create_run(store.experiment("test"), tags={"kind": "training", "trial": "first"})
+    client.log_param(run.info.run_id, "epochs", "x")
+    client.log_param(run.info.run_id, "batch_size", "2.5")
+    client.log_param(run.info.run_id, "learning_rate", "fast")
+    (row,) = lab.runs("test").itertuples()
+    assert pd.isna([row.epochs, row.batch_size, row.learning_rate, row.trial]).all()
+    assert len(lab.epochs("test")) == 0
+
+
+def test_an_infinite_loss_is_infinite_in_the_tables(store: Store) -> None:
+    client = mlflow.MlflowClient()
+    run_id = client.create_run(store.experiment("test"), tags={"kind": "training"}).info.run_id
+    client.log_metric(run_id, "loss", math.inf, step=1)
+    client.log_metric(run_id, "val_loss", -math.inf, step=1)
+    for table in (lab.runs("test"), lab.epochs("test")):
+        assert table["loss"].tolist() == [math.inf]
+        assert table["val_loss"].tolist() == [-math.inf]

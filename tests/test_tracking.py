@@ -15,6 +15,7 @@ import pytest
 
 import mnist_lab as lab
 from mnist_lab import provenance
+from mnist_lab.data import MNIST
 from mnist_lab.process import this_process
 from mnist_lab.tables import EPOCH_METRICS
 from mnist_lab.tracking import Store, open_store
@@ -53,6 +54,7 @@ def test_a_run_records_everything(store: Store, mnist: lab.Dataset, workspace: P
     assert dataset.dataset.name == "mnist"
     assert mnist.sha256.startswith(dataset.dataset.digest)
     assert len(dataset.dataset.digest) == 32
+    assert mlflow.data.get_source(dataset).load() == str(MNIST)
     state = provenance.git_state()
     if state.commit:
         assert tags["git_commit"] == state.commit

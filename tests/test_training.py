@@ -415,3 +415,33 @@ def test_200_trainings_in_one_process_hold_memory_flat() -> None:
     assert done.returncode == 0, done.stderr
     early, late = map(float, done.stdout.split())
     assert late < 1.03 * early, f"{early:.0f} MiB after 40 trainings, {late:.0f} after 200"
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+def test_saturated_sigmoids_are_counted_as_they_are_served(small: lab.Dataset, loss: str) -> None:
+    wide = {"initializer": "normal", "initializer_scale": 1.0}  # most outputs are 0 or 1
+    training = lab.train(config(output="sigmoid", loss=loss, **wide), small, seed=0)
+    list(training)
+    outputs = training.model().predict(small.test_images, verbose=0)
+    assert (outputs.max(axis=1, keepdims=True) == outputs).sum(axis=1).max() > 1  # ties
+    _, accuracy, answers = training.examination()
+    assert (answers == outputs.argmax(axis=1)).all()
+    assert accuracy == training.test()[1] == (answers == small.test_labels).mean()
+
+
+def test_a_model_keeps_its_weights_while_the_training_goes_on(small: lab.Dataset) -> None:
+    training = lab.train(config(), small, seed=0)
+    models, weights = [], []
+    for _ in training:
+        models.append(training.model())
+        weights.append(training.weights())
+    assert (weights[0][0] != weights[1][0]).any()
+    for model, own in zip(models, weights, strict=True):
+        assert all((a == b).all() for a, b in zip(model.get_weights(), own, strict=True))
+
+
+def test_a_seed_from_a_table_is_a_seed(small: lab.Dataset) -> None:
+    assert lab.train(config(), small, seed=np.int64(3)).seed == 3  # type: ignore[arg-type]
+    for wrong in (True, 1.0, -1, 2**32, np.int64(-1)):
+        with pytest.raises(lab.UserError, match="seed: "):
+            lab.train(config(), small, seed=wrong)  # type: ignore[arg-type]

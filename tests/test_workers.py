@@ -306,7 +306,9 @@ def test_workers_start_when_there_is_work(workspace: Path, small: lab.Dataset) -
     ("options", "said"),
     [
         (("--scheduler", "tcp://127.0.0.1:9"), "tcp://127.0.0.1:9 does not answer"),
-        (("--scheduler", "nonsense"), "nonsense"),
+        (("--scheduler", "nonsense"), "'nonsense' is no address; expected"),
+        (("--scheduler", "127.0.0.1:8786"), "is no address; expected"),
+        (("--scheduler", "tcp://[abc"), "is no address; expected"),
         (("--scheduler", "tcp://10.0.0.1:8786"), "cannot write to sqlite:///"),
         (("--workers", "2", "--scheduler", "tcp://127.0.0.1:9"), "one or the other"),
         (("--workers", "0"), "0 is not in the range"),

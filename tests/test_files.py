@@ -1,0 +1,40 @@
+"""What is written where the user says."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from mnist_lab.config import UserError
+from mnist_lab.files import check_folder, replace
+
+
+def test_a_link_stays_one_and_what_it_points_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "real.csv").write_text("old")
+    link = tmp_path / "link.csv"
+    link.symlink_to("real.csv")
+    check_folder(link, "--output")
+    replace(link, "new", "--output")
+    assert link.is_symlink()
+    assert (tmp_path / "real.csv").read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_pipe_stays_one_and_gets_the_text(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    got: list[str] = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
+    reader.start()
+    replace(pipe, "text", "--output")
+    reader.join(10)
+    assert got == ["text"]
+    assert pipe.is_fifo()
+
+
+def test_a_folder_that_takes_no_files_is_said_beforehand() -> None:
+    with pytest.raises(UserError, match=r"--output: /proc/x\.csv: cannot be written"):
+        check_folder(Path("/proc/x.csv"), "--output")
