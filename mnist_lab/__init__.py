@@ -14,17 +14,20 @@ if TYPE_CHECKING:
     from mnist_lab.data import Dataset, Split, load_data, load_mnist
     from mnist_lab.models import build_model
     from mnist_lab.tables import answers, epochs, runs
-    from mnist_lab.training import Epoch, train
-    from mnist_lab.two_models import mcnemar
-    from mnist_lab.variants import VARIANTS
+    from mnist_lab.training import Epoch, Training, train
+    from mnist_lab.two_models import McNemar, mcnemar
+    from mnist_lab.variants import VARIANTS, Variant
 
 _HOME = {
     "VARIANTS": "variants",
     "Dataset": "data",
     "Epoch": "training",
+    "McNemar": "two_models",
     "RunConfig": "config",
     "Split": "data",
+    "Training": "training",
     "UserError": "config",
+    "Variant": "variants",
     "answers": "tables",
     "build_model": "models",
     "epochs": "tables",
@@ -39,9 +42,12 @@ __all__ = [
     "VARIANTS",
     "Dataset",
     "Epoch",
+    "McNemar",
     "RunConfig",
     "Split",
+    "Training",
     "UserError",
+    "Variant",
     "answers",
     "build_model",
     "compare",

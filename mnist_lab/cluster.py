@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mnist_lab.training import Epoch
 
 _CONNECT_SECONDS = 20
+# They may have been started together with the command: importing Dask takes them seconds.
 _WORKERS_SECONDS = 60
 # How long a worker of this machine may be away: Dask starts a killed one again within seconds.
 _AWAY_SECONDS = 30

@@ -107,7 +107,7 @@ def _line_of(text: str, key: str) -> str:
         whole = f"{section}.{name}" if section else name
         if name and _leads_to(whole, key):
             return f":{number}"
-        if name and whole.startswith(f"{key}."):
+        if name and section != key and whole.startswith(f"{key}."):
             part = part or number
     found = part or found
     return f":{found}" if found else ""

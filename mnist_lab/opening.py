@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import time
 import uuid
@@ -16,7 +17,7 @@ import numpy as np
 import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from mnist_lab import postgresql, sqlite_store
 from mnist_lab.conditional import ConditionalSpace
@@ -102,10 +103,23 @@ def _storage(url: str, made: bool = False) -> RDBStorage:
             engine_kwargs=patience,
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=4 * HEARTBEAT_SECONDS,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(RETRIES),
+            heartbeat_stale_trial_callback=try_again,
             skip_table_creation=made,
             skip_compatibility_check=made,
         )
+
+
+def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Let a failed trial be tried again, as Optuna does with one whose process was killed.
+
+    One that had failed for a reason of its own by then is not; what was said of it is not
+    inherited by the trial in its place.
+    """
+    if "failure" in trial.user_attrs:
+        return
+    trial = copy.deepcopy(trial)
+    trial.user_attrs.pop("called_off", None)
+    RetryHeartbeatStaleTrialCallback(RETRIES)(study, trial)
 
 
 def alone_with(url: str) -> AbstractContextManager[None]:

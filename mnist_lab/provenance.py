@@ -44,7 +44,7 @@ class GitState:
     Attributes:
         commit: SHA-1 of HEAD, or "" where git names none.
         diff: what differs from HEAD, untracked files included, as a patch; "" for a clean tree.
-            Binary files over 1 MB in all are only named in it, untracked ones in `problem`.
+            Binary files over 1 MB in all, and each untracked file over 1 MB, are only named.
         problem: why commit or diff lack something, in git's words; "" where they are complete.
     """
 
@@ -111,25 +111,30 @@ def _diff(root: Path) -> tuple[str, str]:
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{objects}"',  # in quotes, a colon is no end
         }
         large = _large_untracked(root)
-        problem = f"untracked and too large for the patch: {', '.join(large)}" if large else ""
+        problem = ""
         without = (f":(exclude,literal){name}" for name in large)
         try:
             _git(root, "add", "--intent-to-add", "--ignore-errors", ".", *without, **environment)
         except _RefusalError as refusal:  # of a file or folder; the others are added all the same
-            problem = "; ".join(filter(None, (problem, str(refusal))))
+            problem = str(refusal)
         diff = _git(root, *_DIFF, "HEAD", **environment)
         if re.search(r"^Binary files ", diff, re.MULTILINE):
             sizes = _git(root, *_DIFF, "--stat", "--no-renames", "HEAD", **environment)
             pairs = re.findall(r"\| +Bin (\d+) -> (\d+) bytes$", sizes, re.MULTILINE)
             if sum(int(before) + int(after) for before, after in pairs) <= _MOST_BINARY:
                 diff = _git(root, *_DIFF, "--binary", "HEAD", **environment)
-        return diff, problem
+        named = (
+            f"Untracked, too large for a patch: {name} ({size:,} bytes)\n"
+            for name, size in large.items()
+        )
+        return "".join(named) + diff, problem  # git takes what stands before a patch for a letter
 
 
-def _large_untracked(root: Path) -> list[str]:
-    """Untracked files that would make each run's patch as large as they are."""
+def _large_untracked(root: Path) -> dict[str, int]:
+    """Untracked files that would make each run's patch as large as they are, with their bytes."""
     names = _git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
-    return [name for name in names if name and _size(root / name) > _MOST_UNTRACKED]
+    sizes = {name: _size(root / name) for name in names if name}
+    return {name: size for name, size in sizes.items() if size > _MOST_UNTRACKED}
 
 
 def _size(path: Path) -> int:

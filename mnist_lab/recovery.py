@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -11,7 +10,7 @@ import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from mnist_lab.opening import RETRIES, STUDY_ID
+from mnist_lab.opening import RETRIES, STUDY_ID, try_again
 from mnist_lab.process import KILLED, is_dead
 from mnist_lab.sqlite_store import RunRecord
 from mnist_lab.tracking import PARENT_TAG, Store
@@ -75,8 +74,7 @@ def fail_and_retry(study: optuna.Study, storage: RDBStorage, number: int) -> Non
     # Another process, or the trial's own, may have been faster.
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
         if storage.set_trial_state_values(trial_id, state=TrialState.FAIL):
-            retry = RetryHeartbeatStaleTrialCallback(RETRIES)
-            retry(study, copy.deepcopy(storage.get_trial(trial_id)))
+            try_again(study, storage.get_trial(trial_id))
 
 
 def _is_dead(trial: FrozenTrial) -> bool:
@@ -90,14 +88,14 @@ def _is_dead(trial: FrozenTrial) -> bool:
 def counts(trial: FrozenTrial) -> bool:
     """Whether a trial has ended for good: complete, pruned, or failed and not to be tried again.
 
-    It fails for good for a reason of its own, as a loss that is no number, or killed once too
+    It fails for good for a reason of its own, as a loss that is NaN, or killed once too
     often. One that was called off has another one in its place.
     """
     if trial.state != TrialState.FAIL:
         return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
     if "failure" in trial.user_attrs:
         return True
-    tried = len(trial.system_attrs.get("retry_history", ()))
+    tried = len(RetryHeartbeatStaleTrialCallback.retry_history(trial))
     return tried >= RETRIES and "called_off" not in trial.user_attrs
 
 

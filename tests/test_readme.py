@@ -70,6 +70,7 @@ def test_the_answers_shown_are_those_of_the_recorded_runs() -> None:
         for variant in asked.variants:
             assert set(verdict[verdict["variant"] == variant]["seed"]) == set(asked.seeds)
         assert runs[["config_digest", "git_commit", "seed", "data_sha256"]].notna().all().all()
+        assert runs["code_digest"].nunique() == 1
         digests = {
             variant: {candidate.config.digest() for candidate in asked.candidates(variant)}
             for variant in asked.variants

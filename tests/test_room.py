@@ -153,7 +153,7 @@ def test_a_database_that_cannot_grow_costs_no_run(
             limited(4_000)
             run.log_epoch(lab.Epoch(1, 0.5, 0.9, 0.5, 0.9, 0.1))
 
-    with pytest.raises(TrackingError, match="1 epochs") as error:
+    with pytest.raises(TrackingError, match="1 epoch") as error:
         measure()
     limited(resource.RLIM_INFINITY)
     assert "mnist_lab.send" in str(error.value)
