@@ -29,13 +29,13 @@ def curves(axes: Axes) -> None:
         axes.plot(mean.index, mean, line, color=color, marker=marker, label=label)
     axes.plot(range(1, 6), PUBLISHED, "k^:", label="Chollet's run of 2020 (n=1)", mfc="none", ms=9)
     axes.set(xlabel="epoch", ylabel="training loss", yscale="log", xticks=range(1, 6))
-    axes.set_title("The baseline is the listing's")
+    axes.set_title("The baseline is the book's")
     axes.legend(frameon=False)
 
 
 def study(axes: Axes) -> None:
     """The trials of the study of the baseline: validation accuracy over learning rate."""
-    trials = pd.read_csv(STUDY)
+    trials = pd.read_csv(STUDY).dropna(subset="trial")  # the others are of the confirmation
     for state, marker in (("COMPLETE", "o"), ("PRUNED", "x")):
         chosen = trials[trials["state"] == state]
         points = axes.scatter(
@@ -52,7 +52,7 @@ def study(axes: Axes) -> None:
             axes.figure.colorbar(points, ax=axes, label="hidden units")
     first = trials[trials["variant"] == "baseline"].iloc[0]
     axes.annotate(
-        "the listing's own",
+        "the baseline's own",
         (first["learning_rate"], 100 * first["val_accuracy"]),
         xytext=(-25, -60),
         textcoords="offset points",
