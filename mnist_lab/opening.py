@@ -178,9 +178,9 @@ def open_study(
             return study, storage
     if space is not None and not any(trial.state in _OF_USE for trial in study.trials):
         # A function that was mended, which has given no configuration so far.
-        recorded = {**study.user_attrs["declaration"], _does(space): space.digest}
-        if recorded != study.user_attrs["declaration"]:
-            study.set_user_attr("declaration", recorded)
+        recorded = study.user_attrs["declaration"]
+        if recorded.get(_does(space), space.digest) != space.digest:
+            study.set_user_attr("declaration", {**recorded, _does(space): space.digest})
     _check_same(declared, study, study_name, without_password(url))
     return study, storage
 
