@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 # Whoever has to do with a configuration has to do with its errors.
 from mnist_lab.declared import ConfigError as ConfigError
-from mnist_lab.declared import Declared, describe
+from mnist_lab.declared import Declared, as_tuple, describe, plain
 from mnist_lab.declared import UserError as UserError
 
 Activation = Literal[
@@ -86,18 +86,7 @@ def _widths(value: object) -> object:
     """A single width stands for one hidden layer; a TOML list for a tuple."""
     if isinstance(value, int) and not isinstance(value, bool):
         return (value,)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _plain(value: Any) -> object:
-    """A number of NumPy's, as tables have them, as Python's own; in lists as well."""
-    if isinstance(value, list | tuple):
-        return type(value)(map(_plain, value))
-    return value.item() if getattr(value, "shape", None) == () else value
-
-
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
+    return as_tuple(value)
 
 
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -207,7 +196,7 @@ class RunFields(Declared):
     epochs: int = Field(default=5, ge=1, le=1_000_000)
     # Noise in training.
     dropout: Probability = 0.0
-    layer_dropout: Annotated[tuple[Probability, ...], BeforeValidator(_tuple)] = ()
+    layer_dropout: Annotated[tuple[Probability, ...], BeforeValidator(as_tuple)] = ()
     input_dropout: Probability = 0.0
     alpha_dropout: Probability = 0.0
     drop_connect: Probability = 0.0
@@ -383,8 +372,8 @@ class RunConfig(RunFields):
 
     def __init__(self, **fields: Any) -> None:
         try:
-            plain: dict[str, Any] = {name: _plain(value) for name, value in fields.items()}
-            super().__init__(**plain)
+            given: dict[str, Any] = {name: plain(value) for name, value in fields.items()}
+            super().__init__(**given)
             problems = list(self.problems())
         except ValidationError as error:
             problems = list(describe(error, RunConfig))

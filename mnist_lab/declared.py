@@ -34,6 +34,18 @@ class Declared(BaseModel):
         yield from ()
 
 
+def as_tuple(value: object) -> object:
+    """A TOML list as the tuple that it stands for."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def plain(value: Any) -> object:
+    """A number of NumPy's, as tables have them, as Python's own; in lists as well."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(plain, value))
+    return value.item() if getattr(value, "shape", None) == () else value
+
+
 def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[str, str]]:
     """Put a pydantic error into plain words: (dotted key, what is wrong) for each mistake."""
     for detail in error.errors():

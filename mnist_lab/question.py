@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError
 
 from mnist_lab.config import RunConfig, RunFields
-from mnist_lab.declared import Declared, describe, nearest
+from mnist_lab.declared import Declared, as_tuple, describe, nearest
 from mnist_lab.variants import VARIANTS
 
 # What is put on record as a tag of the parent run has to fit into one.
@@ -21,10 +21,6 @@ _MOST_VARIANTS = 80
 _MOST_CANDIDATES = 256
 # What is typed without quotes in a shell and read without doubt in a table.
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.,+=()-]{0,58}[A-Za-z0-9_.+)])?")
-
-
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _seeds(value: object) -> object:
@@ -40,7 +36,7 @@ def _seeds(value: object) -> object:
 
 Text = Annotated[str, Field(max_length=2_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Grid = dict[str, Annotated[tuple[Any, ...], BeforeValidator(_tuple), Field(min_length=1)]]
+Grid = dict[str, Annotated[tuple[Any, ...], BeforeValidator(as_tuple), Field(min_length=1)]]
 
 
 class VariantFields(RunFields):
@@ -110,7 +106,7 @@ class ExperimentDeclaration(Declared):
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(max_length=_MOST_SEEDS)]
     margin: float | None = Field(default=None, gt=0.0, le=10_000.0)
     tuning_seeds: Annotated[
-        tuple[Seed, ...], BeforeValidator(_tuple), Field(min_length=1, max_length=_MOST_SEEDS)
+        tuple[Seed, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=_MOST_SEEDS)
     ] = (1_000,)
     tuning_validation_size: int = Field(default=10_000, ge=1)
     config: RunFields = RunFields()

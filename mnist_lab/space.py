@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from mnist_lab.conditional import NAMED
 from mnist_lab.config import ConfigError, RunConfig, RunFields
-from mnist_lab.declared import Declared, describe, nearest
+from mnist_lab.declared import Declared, as_tuple, describe, nearest
 from mnist_lab.dimensions import Choices, Dimension, Scalar, Value
 
 Metric = Literal["val_accuracy", "val_loss"]
@@ -20,10 +20,6 @@ Objective = Literal["val_accuracy", "val_loss", "parameters", "seconds"]
 MAXIMIZED = ("val_accuracy",)
 # Each point waits in the storage as a trial.
 _LARGEST_GRID = 10_000
-
-
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class StudyDeclaration(Declared):
@@ -55,7 +51,7 @@ class StudyDeclaration(Declared):
     title: str = ""
     trials: int = Field(default=20, ge=1, le=1_000_000)
     metric: Metric = "val_accuracy"
-    objectives: Annotated[tuple[Objective, ...], BeforeValidator(_tuple)] = ()
+    objectives: Annotated[tuple[Objective, ...], BeforeValidator(as_tuple)] = ()
     sampler: Literal["tpe", "random", "grid", "cmaes", "nsgaii"] = "tpe"
     pruner: Literal["median", "successive_halving", "hyperband", "none"] = "median"
     seed: int = Field(default=0, ge=0, lt=2**32)
