@@ -102,7 +102,8 @@ def _histories(
     )
     values = answer.json()["metrics"] if answer.status_code == 200 else None
     if values is not None and len(values) < _VALUES_AT_ONCE:
-        return [EpochRecord(v["run_id"], v["key"], v["step"], v["value"]) for v in values]
+        keys = ("run_id", "key", "step", "value", "timestamp")
+        return [EpochRecord._make(value[key] for key in keys) for value in values]
     if values is None or len(runs) == 1:
         return [record for run in runs for record in _history(client, run, key)]
     # More than was expected: whose it is, a smaller question tells.
@@ -114,6 +115,6 @@ def _histories(
 def _history(client: mlflow.MlflowClient, run: RunRecord, key: str) -> list[EpochRecord]:
     """The history of a metric in a run."""
     return [
-        EpochRecord(run.run_id, metric.key, metric.step, metric.value)
+        EpochRecord(run.run_id, metric.key, metric.step, metric.value, metric.timestamp)
         for metric in client.get_metric_history(run.run_id, key)
     ]

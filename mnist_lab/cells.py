@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import pandas as pd
@@ -14,14 +15,19 @@ import pandas as pd
 from mnist_lab.config import RunConfig
 from mnist_lab.connection import TrackingError
 from mnist_lab.importing import uncollected
-from mnist_lab.process import KILLED, is_dead
+from mnist_lab.process import KILLED, is_dead, is_here
 from mnist_lab.progress import Progress
 from mnist_lab.question import Candidate
+from mnist_lab.sqlite_store import RunRecord
 from mnist_lab.tracking import Store
 from mnist_lab.work import Bench, Team
 
 # How long one waits for a run to end before one looks again.
 _LOOK_SECONDS = 15.0
+# How long a run of another machine may tell of no epoch.
+_PATIENCE = timedelta(hours=1)
+_PATIENCE_EPOCHS = 20
+_SILENT = "its machine has given no sign of life"
 
 Stage = Literal["tuning", "verdict", "confirmation"]
 
@@ -187,7 +193,11 @@ def _tags(cell: Cell, call: str) -> dict[str, str]:
 
 
 def close_dead_runs(store: Store, experiment_id: str, tags: Mapping[str, str]) -> None:
-    """End the runs with some tags whose process was killed.
+    """End the runs with some tags that nobody is at work on any more.
+
+    Of a process of this machine it is known whether it was killed. Another machine may be gone for
+    good: its run is given up an hour after its last epoch, or after twenty times as long as that
+    took.
 
     Args:
         store: where they are recorded.
@@ -196,6 +206,21 @@ def close_dead_runs(store: Store, experiment_id: str, tags: Mapping[str, str]) -
     """
     for run in store.runs(experiment_id):
         meant = run.tags.get("kind") == "training" and tags.items() <= run.tags.items()
-        left = "call" in tags or is_dead(run.tags.get("process", ""))
-        if run.status == "RUNNING" and meant and left:
+        if run.status != "RUNNING" or not meant:
+            continue
+        if "call" in tags or is_dead(run.tags.get("process", "")):
             store.close_run(run.run_id, "FAILED", KILLED)
+        elif _is_silent(run, store):
+            store.close_run(run.run_id, "FAILED", _SILENT)
+
+
+def _is_silent(run: RunRecord, store: Store) -> bool:
+    """Whether a run of another machine has told of no epoch for so long that it is given up."""
+    if is_here(run.tags.get("process", "")):
+        return False
+    patience = max(_PATIENCE, _PATIENCE_EPOCHS * timedelta(seconds=_epoch_seconds(run)))
+    return datetime.now(UTC) - store.last_sign(run) > patience
+
+
+def _epoch_seconds(run: RunRecord) -> float:
+    return min(run.metrics.get("epoch_seconds", 0.0), timedelta(days=1).total_seconds())

@@ -17,30 +17,42 @@ _COPIES = 4
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def check_memory(config: RunConfig) -> None:
+def check_memory(config: RunConfig, images: int) -> None:
     """Refuse what cannot fit.
 
     Args:
         config: what is to be trained.
+        images: how many it is trained on.
 
     Raises:
         MemoryError: says how much is needed at the least, and how much there is.
     """
-    needed, free = least_bytes(config), available_bytes()
+    needed, free = least_bytes(config, images), available_bytes()
     if needed > free:
+        batch = min(config.batch_size, images)
         raise MemoryError(
-            f"a training of hidden layers {list(config.hidden)} needs at least "
+            f"a training of hidden layers {list(config.hidden)} by {batch:,} images needs at least "
             f"{needed / 2**30:,.1f} GiB; {free / 2**30:,.1f} GiB are available"
         )
 
 
-def least_bytes(config: RunConfig) -> int:
-    """What a training takes at the least, in bytes: its weights, their gradients and averages.
+def least_bytes(config: RunConfig, images: int) -> int:
+    """What a training takes at the least, in bytes.
 
-    Images, activations and the code that is compiled come on top.
+    Its weights, their gradients and averages, and what the layers give for one batch, which is kept
+    for the way back. The images and the code that is compiled come on top.
     """
     averages = 0 if config.optimizer == "sgd" else 1
-    return _weights(config) * _BYTES * (_COPIES * (1 + averages) + 1)
+    weights = _weights(config) * (_COPIES * (1 + averages) + 1)
+    return _BYTES * (weights + min(config.batch_size, images) * _units(config))
+
+
+def _units(config: RunConfig) -> int:
+    """How many numbers the hidden layers give for an image."""
+    if config.architecture != "mlp":
+        return sum(config.hidden) * (28 // config.patch_size) ** 2
+    pieces = config.maxout_pieces if config.activation == "maxout" else 1
+    return sum(config.hidden) * pieces
 
 
 def _weights(config: RunConfig) -> int:

@@ -74,13 +74,25 @@ def make_storage(url: str) -> RDBStorage:
     if path is not None and path.parent.is_dir():
         check_database(path, "database of studies", "another --storage")
     try:
-        if postgresql.is_postgresql(url):
-            postgresql.create_database(url)
         if path is not None and not path.exists():
             # All of it or nothing: half the tables are there if this process is killed now.
             with whole(path) as unfinished:
                 _storage(sqlite_store.file_uri(unfinished)).engine.dispose()
         return _storage(url)
+    except Exception as error:
+        raise _unusable(url, error) from None
+
+
+def _make_database(url: str) -> None:
+    """The database of a server, which has the lock on the making of its tables.
+
+    Raises:
+        StudyError: the server does not answer, or there may be none of that name.
+    """
+    if not postgresql.is_postgresql(url):
+        return
+    try:
+        postgresql.create_database(url)
     except Exception as error:
         raise _unusable(url, error) from None
 
@@ -160,6 +172,7 @@ def open_study(
         StudyError: the storage cannot be used, or holds a different study of this name.
     """
     declared = _told(declaration, data, space)
+    _make_database(url)
     with alone_with(url):
         storage = make_storage(url)
         try:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import hashlib
+import time
+from collections.abc import Callable, Iterator
 
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-# "mnist" as a number; a lock is one of its database's.
-_LOCK = 0x6D6E697374
+# How often one asks for a lock that another has. To wait within the server is what its time limits
+# for statements and locks would end.
+_ASK_SECONDS = (0.02, 1.0)
 # Where every server has a database, from which others can be made.
 _MAINTENANCE = "postgres"
 _UNKNOWN_DATABASE = "3D000"
@@ -47,32 +50,55 @@ def create_database(url: str) -> None:
 
 
 @contextlib.contextmanager
-def alone_on(url: str) -> Iterator[None]:
-    """Hold off all processes that use a database, on whatever machine.
+def alone_on(
+    url: str, what: str = "storage", waits: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Hold off all processes that use a database for one thing, on whatever machine.
 
     Where it cannot be reached, whoever goes on to use it says so.
+
+    Args:
+        url: of the database.
+        what: it is used for; who uses it for another thing is not held off.
+        waits: is called if another process has it, before waiting for that one.
     """
+    lock = int.from_bytes(hashlib.sha256(f"mnist_lab {what}".encode()).digest()[:8], signed=True)
     with contextlib.ExitStack() as stack:
-        try:
-            connection = stack.enter_context(_connected(url))
-        except SQLAlchemyError:
-            connection = None
-        if connection is not None:
-            # Given back with the connection, also if this process is killed.
-            connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
+        # Given back with the connection, also if this process is killed.
+        with contextlib.suppress(SQLAlchemyError):
+            _lock(stack.enter_context(_connected(url)), lock, waits)
         yield
+
+
+def _lock(connection: Connection, lock: int, waits: Callable[[], None]) -> None:
+    pause, longest = _ASK_SECONDS
+    asked = text("SELECT pg_try_advisory_lock(:lock)")
+    waiting = False
+    while not connection.execute(asked, {"lock": lock}).scalar():
+        if not waiting:
+            waits()
+        waiting = True
+        time.sleep(pause)
+        pause = min(2 * pause, longest)
 
 
 @contextlib.contextmanager
 def _connected(url: str) -> Iterator[Connection]:
     patience = {"connect_timeout": _CONNECT_SECONDS}
     engine = create_engine(
-        url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=patience
+        url,
+        poolclass=NullPool,
+        # A server that is gone in the end has nothing to be set back, and that is no news.
+        pool_reset_on_return=None,
+        isolation_level="AUTOCOMMIT",
+        connect_args=patience,
     )
+    connection = engine.connect()
     try:
-        with engine.connect() as connection:
-            yield connection
+        yield connection
     finally:
+        with contextlib.suppress(SQLAlchemyError):
+            connection.close()
         engine.dispose()
 
 

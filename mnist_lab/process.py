@@ -42,6 +42,15 @@ def is_dead(process: str) -> bool:
         return False
 
 
+def is_here(process: str) -> bool:
+    """Whether a process is, or was, one of this machine: of those of others nothing is known.
+
+    Args:
+        process: as `this_process` told it.
+    """
+    return process.rsplit(" ", 2)[0] == _machine()
+
+
 def _machine() -> str:
     """A name of this machine since it was started; a container is a machine of its own."""
     try:

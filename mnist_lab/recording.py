@@ -34,7 +34,7 @@ def record(
     """
     training, started = None, False
     try:
-        check_memory(config)
+        check_memory(config, len(data.train_labels) - config.validation_size)
         training = train(config, data, seed=seed)
         training.begin()  # it compiles while Python writes down how it begins
         run.log_start(config, seed, threads(), data, training.parameters)

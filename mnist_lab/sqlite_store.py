@@ -30,12 +30,13 @@ class RunRecord:
 
 
 class EpochRecord(NamedTuple):
-    """One value of one metric at one step."""
+    """One value of one metric at one step, and when it was logged: milliseconds since 1970."""
 
     run_id: str
     key: str
     step: int
     value: float
+    timestamp: int
 
 
 def local_path(uri: str) -> Path | None:
@@ -103,10 +104,10 @@ def read_runs(path: Path, experiment_id: str) -> list[RunRecord]:
 
 def read_epochs(path: Path, experiment_id: str) -> list[EpochRecord]:
     """Every value of every metric of an experiment's active runs."""
-    query = f"SELECT run_uuid, key, step, value FROM metrics WHERE {_ACTIVE}"
+    query = f"SELECT run_uuid, key, step, value, timestamp FROM metrics WHERE {_ACTIVE}"
     with _connect(path) as connection:
         numbers = connection.execute(f"{query} AND NOT is_nan", (experiment_id,))
         found = list(map(EpochRecord._make, numbers))
-        for run_id, key, step, _ in connection.execute(f"{query} AND is_nan", (experiment_id,)):
-            found.append(EpochRecord(run_id, key, step, float("nan")))
+        for record in connection.execute(f"{query} AND is_nan", (experiment_id,)):
+            found.append(EpochRecord._make(record)._replace(value=float("nan")))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -250,9 +251,15 @@ class _Call:
 
         Of several processes that run the study, one does so, and the others find it done.
         """
+        from mnist_lab import postgresql
         from mnist_lab.files import locked
 
-        with locked(self.path, self._tell_waiting):
+        with ExitStack() as stack:
+            stack.enter_context(locked(self.path, self._tell_waiting))
+            if postgresql.is_postgresql(self.url):  # there may be other machines
+                confirmation = f"confirmation of {self.study}"
+                alone = postgresql.alone_on(self.url, confirmation, self._tell_waiting)
+                stack.enter_context(alone)
             return self._confirm(outcome, best, seeds)
 
     def _tell_waiting(self) -> None:

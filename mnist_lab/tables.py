@@ -143,12 +143,17 @@ def _wide(histories: Sequence[EpochRecord], run_ids: pd.Series[str]) -> pd.DataF
 
     A user's own runs in the experiment may have metrics of these names and a million steps.
     """
-    long = pd.DataFrame(histories, columns=["run_id", "key", "epoch", "value"])
+    long = pd.DataFrame(histories, columns=EpochRecord._fields)
+    long = long.rename(columns={"step": "epoch"})
     long = long[long["run_id"].isin(run_ids) & long["key"].isin(EPOCH_METRICS)]
     long = long.astype({"epoch": "int64", "value": "float64"})
     long["value"] = _unclamped(long["value"])
-    wide = long.groupby(["run_id", "epoch", "key"])["value"].mean().unstack("key")
-    return wide.reindex(columns=list(EPOCH_METRICS)).dropna(how="all").reset_index()
+    cell = ["run_id", "epoch", "key"]
+    if long.duplicated(cell).any():  # logged twice: the last counts, as with MLflow
+        long = long.sort_values(["timestamp", "value"], na_position="first")
+        long = long.drop_duplicates(cell, keep="last")
+    wide = long.set_index(cell)["value"].unstack("key")
+    return wide.reindex(columns=list(EPOCH_METRICS)).reset_index()
 
 
 def answers(run_id: str, store: Store | None = None) -> np.ndarray:
@@ -201,7 +206,7 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 def _integers(texts: pd.Series[str]) -> pd.Series[int]:
     """Whole numbers, and <NA> for whatever else a user's own run has under the name."""
     numbers = pd.to_numeric(texts, errors="coerce")
-    return numbers.where(numbers % 1 == 0).astype("Int64")
+    return numbers.where((numbers % 1 == 0) & (numbers.abs() < 2**53)).astype("Int64")
 
 
 def _unclamped(values: pd.Series[float]) -> pd.Series[float]:

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
@@ -202,6 +203,12 @@ class Store:
         self.set_tags(run_id, all_tags)
         self._line.ask(lambda client: client.set_terminated(run_id, status))
 
+    def last_sign(self, run: RunRecord) -> datetime:
+        """When a run last told of an epoch, or began: UTC."""
+        told = self._line.ask(lambda client: client.get_metric_history(run.run_id, "epoch_seconds"))
+        newest = max([run.start_ms, *(value.timestamp for value in told)])
+        return datetime.fromtimestamp(newest / 1_000, UTC)
+
     @held()
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run that may have ended; all other tags stay."""
@@ -314,9 +321,9 @@ class Store:
         """
         if path := sqlite_store.local_path(self.uri):
             return self._line.ask(lambda _: sqlite_store.read_epochs(path, experiment_id))
-        if not self.uri.startswith("http"):
-            return self.epochs_by_api(experiment_id)
         known = self.runs(experiment_id) if runs is None else runs
+        if not self.uri.startswith("http"):
+            return self._line.ask(lambda client: api_store.read_epochs(client, known))
         return self._line.ask(
             lambda client: api_store.read_epochs_of_server(client, self.uri, known)
         )

@@ -137,8 +137,8 @@ def test_a_trial_that_fits_into_no_memory_fails_alone(
     assert failed["hidden"] == "65536-65536-65536-65536"
     assert failed["failed_by_itself"]
     assert re.fullmatch(
-        r"out of memory: a training of hidden layers \[65536, 65536, 65536, 65536\] needs at least "
-        r"43\d\.\d GiB; \d+\.\d GiB are available",
+        r"out of memory: a training of hidden layers \[65536, 65536, 65536, 65536\] by 100 images "
+        r"needs at least 43\d\.\d GiB; \d+\.\d GiB are available",
         failed["reason"],
     )
 

@@ -108,10 +108,11 @@ def test_a_users_own_run_has_no_numbers_where_it_has_text(store: Store) -> None:
     client = mlflow.MlflowClient()
     run = client.create_run(store.experiment("test"), tags={"kind": "training", "trial": "first"})
     client.log_param(run.info.run_id, "epochs", "x")
+    client.log_param(run.info.run_id, "seed", "1e23")
     client.log_param(run.info.run_id, "batch_size", "2.5")
     client.log_param(run.info.run_id, "learning_rate", "fast")
     (row,) = lab.runs("test").itertuples()
-    assert pd.isna([row.epochs, row.batch_size, row.learning_rate, row.trial]).all()
+    assert pd.isna([row.epochs, row.seed, row.batch_size, row.learning_rate, row.trial]).all()
     assert len(lab.epochs("test")) == 0
 
 
@@ -123,3 +124,16 @@ def test_an_infinite_loss_is_infinite_in_the_tables(store: Store) -> None:
     for table in (lab.runs("test"), lab.epochs("test")):
         assert table["loss"].tolist() == [math.inf]
         assert table["val_loss"].tolist() == [-math.inf]
+
+
+def test_of_a_step_that_was_logged_twice_the_last_value_counts(store: Store) -> None:
+    client = mlflow.MlflowClient()
+    run_id = client.create_run(store.experiment("test"), tags={"kind": "training"}).info.run_id
+    for value, moment, step in ((3.0, 2_000, 1), (1.0, 1_000, 1), (5.0, 1_000, 2)):
+        client.log_metric(run_id, "loss", value, moment, step)
+    client.log_metric(run_id, "loss", math.nan, 3_000, 2)
+    client.log_metric(run_id, "val_loss", math.nan, 1_000, 3)
+    table = lab.epochs("test")
+    assert table["epoch"].tolist() == [1, 2, 3]
+    assert table["loss"].fillna(-1).tolist() == [3.0, -1.0, -1.0]
+    assert math.isnan(lab.runs("test")["loss"][0])

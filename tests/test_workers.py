@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -136,7 +137,11 @@ def test_ctrl_c_ends_the_runs_of_all_workers_and_loses_nothing(
 def test_a_study_runs_on_a_cluster_with_servers_of_its_own(
     workspace: Path, small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    declare(workspace, small, trials=4, epochs=2)
+    """Two commands at once, in folders that share nothing, as on two machines."""
+    folders = (workspace, workspace / "other")
+    (folders[1] / "studies").mkdir(parents=True)
+    for folder in folders:
+        declare(folder, small, trials=4, epochs=2)
     artifacts = ("--serve-artifacts", "--artifacts-destination", str(workspace / "artifacts"))
     with postgresql() as databases:
         store = ("server", "--workers", "2", "--backend-store-uri", f"{databases}/mlflow")
@@ -145,14 +150,21 @@ def test_a_study_runs_on_a_cluster_with_servers_of_its_own(
             monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
             url = f"{databases}/optuna"
             options = ("--scheduler", scheduler, "--storage", url, "--confirm=1")
-            with study(workspace, *options, MLFLOW_TRACKING_URI=uri) as process:
-                out, err = process.communicate(timeout=300)
-            assert process.returncode == 0, err
-            assert err == ""
-            assert f"{uri}/#/experiments/" in out
-            assert "secret" not in out
+            with (
+                study(folders[0], *options, MLFLOW_TRACKING_URI=uri) as first,
+                study(folders[1], *options, MLFLOW_TRACKING_URI=uri) as second,
+            ):
+                ends = [process.communicate(timeout=300) for process in (first, second)]
+            for process, (out, err) in zip((first, second), ends, strict=True):
+                assert process.returncode == 0, err
+                assert set(re.sub("confirms .*", "confirms", err).splitlines()) <= {
+                    "waiting for another process, which confirms"
+                }
+                assert f"{uri}/#/experiments/" in out
+                assert "secret" not in out
             check(url, 4)
             assert not two_at_once(url)
+            assert two_at_once(url, "something else")
             table = lab.runs("s")
             processes = {run.tags["process"] for run in open_store().runs("1")}
             assert len(processes) == 3  # the command's own, for the study, and two workers'
@@ -199,17 +211,21 @@ def test_tls_is_passed_through(workspace: Path, small: lab.Dataset) -> None:
     check(f"sqlite:///{workspace}/studies/s.db", 1)
 
 
-def two_at_once(url: str) -> bool:
-    """Whether two may use a database together where each is to be alone."""
-    together = threading.Event()
+def two_at_once(url: str, what: str = "storage") -> bool:
+    """Whether one may use a database for something while another is alone on its storage."""
+    together, waits = threading.Event(), threading.Event()
 
     def other() -> None:
-        with alone_on(url):
+        with alone_on(url, what, waits.set):
             together.set()
 
     thread = threading.Thread(target=other)
     with alone_on(url):
         thread.start()
+        deadline = time.monotonic() + 60
+        while not (together.is_set() or waits.is_set()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         met = together.wait(1)
     thread.join(20)
     assert together.is_set()

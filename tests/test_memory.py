@@ -1,0 +1,25 @@
+"""What a training takes at the least, before it takes any."""
+
+from __future__ import annotations
+
+import pytest
+
+from mnist_lab.config import RunConfig
+from mnist_lab.memory import check_memory, least_bytes
+
+
+def test_weights_and_what_the_layers_give_for_a_batch_are_counted() -> None:
+    weights = 784 * 512 + 512 * 10
+    small, large = RunConfig(batch_size=1), RunConfig(batch_size=1_001)
+    assert least_bytes(small, 60_000) >= weights * 4 * 4
+    assert least_bytes(large, 60_000) - least_bytes(small, 60_000) == 1_000 * 512 * 4
+    # No batch is larger than there are images.
+    assert least_bytes(RunConfig(batch_size=60_000), 1_001) == least_bytes(large, 60_000)
+
+
+def test_what_does_not_fit_is_refused_with_its_size() -> None:
+    check_memory(RunConfig(), 60_000)
+    # Few weights, and a batch that no machine holds.
+    wide = RunConfig(hidden=(16, 65_536) * 4, batch_size=1_000_000)
+    with pytest.raises(MemoryError, match=r"by 1,000,000 images needs at least 9\d\d\.\d GiB"):
+        check_memory(wide, 10_000_000)
