@@ -9,7 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python
 PEERS := .venv-peers
-# Each is a script of benchmarks/ that can be run alone; all together take some two hours.
+# Each is a script of benchmarks/ that can be run alone; all together take some two hours. At the
+# end docs/speed.md and the figures are made of what was measured.
 BENCHMARKS := training variants startup first_epoch epochs costs threads workers records memory growth \
 	study
 
@@ -54,11 +55,13 @@ bench: $(VENV)/.installed-test
 	$(COMPILE)
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit; done
 	$(BIN)/python -m benchmarks.training small
+	$(BIN)/python -m benchmarks.speed
 
 # PyTorch, JAX and scikit-learn are no dependencies: they get an environment of their own. The largest
 # net is trained here alone, beside `fit` as well: it takes half an hour.
 bench-peers: $(VENV)/.installed-test $(PEERS)/.installed
 	for net in baseline small 3x1024; do $(BIN)/python -m benchmarks.others $$net || exit; done
+	$(BIN)/python -m benchmarks.speed
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)
 	$(INSTALL) .

@@ -103,14 +103,28 @@ def ratios(values: Sequence[float], peers: Sequence[float], name: str) -> dict[s
     }
 
 
-def write(name: str, rows: Sequence[Mapping[str, object]], more: str = "") -> None:
-    """Keep a table in results/NAME.csv, under two lines on machine and versions; print it."""
+def write(
+    name: str, rows: Sequence[Mapping[str, object]], more: str = "", threads: str = ""
+) -> None:
+    """Keep a table in results/NAME.csv, under two lines on machine and versions; print it.
+
+    Args:
+        name: of the table.
+        rows: of the table.
+        more: versions to be named besides our own.
+        threads: in how many a process computes, where it is not the same in all rows.
+    """
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / f"{name}.csv").open("w", newline="") as stream:
         machine = provenance.environment()
         versions = ", ".join(f"{p} {machine[f'version.{p}']}" for p in provenance.PACKAGES)
-        cores = machine["cores"]
-        stream.write(f"# {machine['cpu']}, {cores} cores, a thread on each, {platform.system()}\n")
+        versions = versions.replace(
+            "mnist_lab", f"trainer {provenance.code_digest()} of mnist_lab", 1
+        )
+        cores, chosen = machine["cores"], os.environ.get("TF_NUM_INTRAOP_THREADS")
+        shared = f"{chosen} threads" if chosen else "a thread on each"
+        stream.write(f"# {machine['cpu']}, {cores} cores, {threads or shared}, ")
+        stream.write(f"{platform.system()}\n")
         stream.write(f"# Python {machine['python']}, {versions}{more and ', ' + more}\n")
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -1,7 +1,7 @@
 """The lab and `fit` beside PyTorch, JAX and scikit-learn: `python -m benchmarks.others [NET]`.
 
-5 epochs, compilation included. On the large and the small net the fastest of the peers' ways
-alone. The peers live in an environment of their own: `make bench-peers`.
+5 epochs, compilation included. On the large and the small net PyTorch alone, by the faster of its
+ways. The peers live in an environment of their own: `make bench-peers`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from mnist_lab.data import MNIST
 
 PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 PEERS = ROOT / "benchmarks" / "peers.py"
-FASTEST = "PyTorch, batches by index"
+TORCH = "PyTorch, batches by index"
 NAMES = (
-    *("PyTorch, DataLoader", FASTEST),
+    *("PyTorch, DataLoader", TORCH),
     *("JAX, a compiled step", "JAX, a compiled epoch"),
     "scikit-learn",
 )
@@ -34,10 +34,10 @@ def main() -> None:
     """Time all cases on one net."""
     net = sys.argv[1] if len(sys.argv) > 1 else "baseline"
     ours = {name: case(name, net) for name in ("train", "fit")}
-    names = NAMES if net == "baseline" else (FASTEST,)
+    names = NAMES if net == "baseline" else (TORCH,)
     theirs = {name: peer(name, net) for name in names}
     versions = subprocess.check_output([PYTHON, PEERS, "versions"], text=True).strip()
-    compare(f"others_{net}", {**ours, **theirs}, against=FASTEST, more=versions)
+    compare(f"others_{net}", {**ours, **theirs}, against=TORCH, more=versions)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """What a record costs to write and to read: `python -m benchmarks.records`.
 
-Stores are filled with copies of one real run, straight in their database: 30 parameters, the tags
-of a run, and 6 metrics of 5 steps.
+The store that is written to is filled with copies of a run of the lab, its model and data set
+included, straight in its database. The one that is read has 5,000 runs of 30 parameters, the tags
+of a run, and 6 metrics of 5 steps. Cases that stand beside each other are measured in turn.
 """
 
 from __future__ import annotations
@@ -9,24 +10,20 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-
-# MLflow's own default. The lab gives a server ten seconds for an answer, and asks for smaller ones.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
 
 import mlflow
 import numpy as np
 
 import mnist_lab as lab
-from benchmarks.compare import write
+from benchmarks.compare import spread, write
 from mnist_lab.tables import EPOCH_METRICS
 from mnist_lab.tracking import Store, open_store
 from mnist_lab.training import Training, threads
@@ -51,8 +48,8 @@ def record(store: Store, experiment: str, training: Training, data: lab.Dataset)
     return time.perf_counter() - began
 
 
-def fill(database: Path, experiment: str, runs: int) -> None:
-    """Add so many runs of `PARAMETERS` parameters and `METRICS` to an experiment."""
+def recorded(experiment: str) -> str:
+    """Make a run of `PARAMETERS` parameters and `METRICS`: its id."""
     client = mlflow.MlflowClient()
     first = client.create_run(experiment, run_name="filled", tags={"kind": "training"})
     run_id = first.info.run_id
@@ -69,16 +66,45 @@ def fill(database: Path, experiment: str, runs: int) -> None:
         run_id, values, entities, [mlflow.entities.RunTag(*item) for item in tags.items()]
     )
     client.set_terminated(run_id)
+    return str(run_id)
+
+
+# The tables that have rows of a run, and which they are.
+_ROWS = {
+    **dict.fromkeys(("runs", "params", "tags", "metrics", "latest_metrics"), "run_uuid = :run"),
+    "inputs": ":run IN (source_id, destination_id)",
+    "logged_models": "source_run_id = :run",
+}
+
+
+def fill(database: Path, run_id: str, copies: int) -> None:
+    """Add so many copies of a run to its experiment, with all that belongs to it but its files."""
     with closing(sqlite3.connect(database)) as connection:
-        for table in ("runs", "params", "tags", "metrics", "latest_metrics"):
+        model = connection.execute(
+            "SELECT model_id FROM logged_models WHERE source_run_id = ?", (run_id,)
+        ).fetchone()
+        known = {"run": run_id, "model": model[0] if model else "-"}
+        for table, chosen in _ROWS.items():
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-            copied = ", ".join("?" if column == "run_uuid" else column for column in columns)
+            copied = ", ".join(map(_copied, columns))
             connection.executemany(
                 f"INSERT INTO {table} ({', '.join(columns)}) "
-                f"SELECT {copied} FROM {table} WHERE run_uuid = ?",
-                [(f"{number:032x}", run_id) for number in range(runs - 1)],
+                f"SELECT {copied} FROM {table} WHERE {chosen}",
+                [
+                    {**known, "new": f"{number:032x}", "new_model": f"m-{number:032x}"}
+                    for number in range(copies)
+                ],
             )
         connection.commit()
+
+
+def _copied(column: str) -> str:
+    """A column of a copy: ids are those of the copy, numbers and all else as they are."""
+    if column == "input_uuid":
+        return "lower(hex(randomblob(16)))"
+    if not column.endswith(("_id", "_uuid")) or column == "experiment_id":
+        return column
+    return f"replace(replace({column}, :run, :new), :model, :new_model)"
 
 
 @contextmanager
@@ -107,30 +133,27 @@ def served() -> Iterator[str]:
         process.wait(30)
 
 
-def timed(what: Callable[[], object]) -> Callable[[], float]:
-    """What it costs to call something, in seconds."""
+def rows(
+    cases: Mapping[str, Callable[[], object]], runs: int, where: str = ""
+) -> Iterator[dict[str, object]]:
+    """Measure cases in turn, once to warm up and `REPEATS` times more: what each takes.
 
-    def seconds() -> float:
-        began = time.perf_counter()
-        what()
-        return time.perf_counter() - began
-
-    return seconds
-
-
-def row(case: str, runs: int, measure: Callable[[], float]) -> dict[str, object]:
-    """Measure a case once to warm up and `REPEATS` times more."""
-    measure()
-    values = [measure() for _ in range(REPEATS)]
-    print(case, runs, *(f"{value:.3f}" for value in values), file=sys.stderr)
-    return {
-        "case": case,
-        "runs on record": runs,
-        "n": REPEATS,
-        "median_s": f"{statistics.median(values):.3f}",
-        "min_s": f"{min(values):.3f}",
-        "max_s": f"{max(values):.3f}",
-    }
+    Args:
+        cases: what is called; what it gives is its seconds, if it measures them itself.
+        runs: how many are on record.
+        where: they are read.
+    """
+    seconds: dict[str, list[float]] = {case: [] for case in cases}
+    for number in range(REPEATS + 1):
+        for case, call in cases.items():
+            began = time.perf_counter()
+            given = call()
+            took = given if isinstance(given, float) else time.perf_counter() - began
+            if number > 0:
+                seconds[case].append(took)
+            print(f"{case}{where}, {runs} runs: {took:.3f} s", file=sys.stderr)
+    for case, values in seconds.items():
+        yield {"case": case + where, "runs on record": runs, **spread(values, "s")}
 
 
 def written() -> Iterator[dict[str, object]]:
@@ -140,48 +163,53 @@ def written() -> Iterator[dict[str, object]]:
     np.asarray(next(training).loss)
     store = open_store()
     experiment = store.experiment(NAME)
-    for runs in (0, 1_000):
-        if runs:
-            fill(Path("mlflow.db"), experiment, runs)
-        yield row(
-            "record a run of 5 epochs, with its model",
-            runs,
-            lambda: record(store, experiment, training, data),
+    case = {
+        "record a run of 5 epochs, with its model": lambda: record(
+            store, experiment, training, data
         )
+    }
+    yield from rows(case, 0)
+    newest = store.runs(experiment)[0].run_id
+    fill(Path("mlflow.db"), newest, 1_000)
+    yield from rows(case, 1_000)
 
 
 def read() -> Iterator[dict[str, object]]:
     """What it costs to read 5,000 runs."""
     runs = 5_000
-    fill(Path("mlflow.db"), open_store().experiment(NAME), runs)
+    fill(Path("mlflow.db"), recorded(open_store().experiment(NAME)), runs - 1)
 
-    def search() -> object:
-        return mlflow.search_runs(experiment_names=[NAME], max_results=50_000)
+    def search() -> None:
+        # Its pages are of 5,000 runs or more, for which the lab's ten seconds are few.
+        mine = os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", "")
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "120"
+        try:
+            mlflow.search_runs(experiment_names=[NAME], max_results=50_000)
+        finally:
+            os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = mine
 
     cases: dict[str, Callable[[], object]] = {
         "mnist_lab.runs": lambda: lab.runs(NAME),
         "mnist_lab.epochs": lambda: lab.epochs(NAME),
         "mlflow.search_runs": search,
     }
-    for case, call in cases.items():
-        yield row(f"{case}, local", runs, timed(call))
+    yield from rows(cases, runs, ", local")
     with served() as address:
         os.environ["MLFLOW_TRACKING_URI"] = address
         mlflow.set_tracking_uri(address)
-        for case, call in cases.items():
-            yield row(f"{case}, through a server", runs, timed(call))
+        yield from rows(cases, runs, ", through a server")
 
 
 def main() -> None:
     """Measure all in empty folders and keep the table."""
     os.environ.pop("MLFLOW_TRACKING_URI", None)
-    rows: list[dict[str, object]] = []
+    measured: list[dict[str, object]] = []
     for measure in (written, read):
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
             mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-            rows += measure()
-    write("records", rows)
+            measured += measure()
+    write("records", measured)
 
 
 if __name__ == "__main__":

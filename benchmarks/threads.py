@@ -53,7 +53,7 @@ def main() -> None:
             | ratios(epochs[1], epochs[cores()], "1 thread / all")
             | {"first epochs, 1 thread / all": ratios(first[1], first[cores()], "r")["r"]}
         )
-    write("threads", rows)
+    write("threads", rows, threads="one thread or one on each")
 
 
 if __name__ == "__main__":

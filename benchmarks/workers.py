@@ -50,11 +50,13 @@ def measure(net: str, options: tuple[str, ...]) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         (path / "s.toml").write_text(STUDY.format(trials=TRIALS, net=NETS[net]))
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment.pop("MLFLOW_TRACKING_URI", None)
         began = time.perf_counter()
         subprocess.run(
             [sys.executable, "-m", "mnist_lab.study", "s.toml", "--confirm=0", *options],
             cwd=path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=environment,
             check=True,
             capture_output=True,
         )
@@ -96,7 +98,7 @@ def main() -> None:
                 "command_s": f"{statistics.median(seconds for _, seconds in values):.1f}",
             }
         )
-    write("workers", rows)
+    write("workers", rows, threads="shared by the workers")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import platform
 import signal
 import time
 import uuid
@@ -22,7 +23,7 @@ import distributed
 
 from mnist_lab import provenance, sqlite_store
 from mnist_lab.config import UserError
-from mnist_lab.connection import local_uri
+from mnist_lab.connection import TrackingError, local_uri
 from mnist_lab.data import Dataset, load_data, load_mnist
 from mnist_lab.forking import can_fork, prepare
 from mnist_lab.progress import Watcher
@@ -165,6 +166,9 @@ def local_cluster(workers: int, place: Place) -> Iterator[Cluster]:
         distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
+            # Dask would pause a worker, or kill it, near its share of the memory, which is not the
+            # memory that there is. What does not fit is refused before its training.
+            memory_limit=None,
             processes=True,
             host="127.0.0.1",
             # Its own default is port 8787, which is taken when another command has workers too.
@@ -320,8 +324,13 @@ def _work(task: Task, place: Place, slots: dict[str, int]) -> None:
     # MLflow logs a model to the store of the process, whatever client it is told.
     os.environ["MLFLOW_TRACKING_URI"] = place.tracking_uri
     bench = Bench(Store(place.tracking_uri), _data(place), _Silent(place.call))
-    with contextlib.suppress(KeyboardInterrupt):  # called off: its run has ended as KILLED
-        task.run(bench)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):  # called off: its run has ended as KILLED
+            task.run(bench)
+    except TrackingError as error:
+        # What it kept lies where it works, which may be another machine.
+        place_ = f"the worker {worker.address}, in the folder {Path.cwd()} of {platform.node()}"
+        raise TrackingError(f"{place_}: {error}") from None
 
 
 @lru_cache(maxsize=1)

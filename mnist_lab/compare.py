@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mnist_lab.tracking import Store
     from mnist_lab.verdict import Asked
 
+# Of an id that is given in part: fewer characters fit some run by chance.
+_SHORTEST_ID = 8
 FORMATS = ("table", "csv", "markdown", "json")
 
 
@@ -96,6 +98,10 @@ def main(
     """Print the recorded runs of NAME: trials of a study, the best first, and all verdicts."""
     if pair is not None:
         _check_alone(form, figures)
+    elif data_path is not None and figures is None:
+        raise click.UsageError(
+            "--data is for what looks at images: --figures and --mcnemar; the table needs none"
+        )
     if output is not None:
         check_folder(output, "--output")
 
@@ -232,11 +238,18 @@ def _mcnemar(table: pd.DataFrame, pair: tuple[str, str], store: Store, data: Dat
 
 
 def _run(table: pd.DataFrame, text: str, data: Dataset) -> pd.Series[Any]:
-    """The finished run of a name, or of the beginning of an id."""
+    """The finished run of a name, of a trial's number, or of the beginning of an id.
+
+    A number may begin an id as well, but who gives one means the trial.
+    """
     from mnist_lab.declared import nearest
 
     finished = table[table["status"] == "FINISHED"]
-    found = finished[(finished["name"] == text) | finished["run_id"].str.startswith(text)]
+    found = finished[finished["name"] == text]
+    if found.empty and text.isdecimal() and len(text) < _SHORTEST_ID:
+        found = finished[finished["trial"] == int(text)]
+    elif found.empty and len(text) >= _SHORTEST_ID:
+        found = finished[finished["run_id"].str.startswith(text)]
     if len(found) > 1:
         ids = ", ".join(run_id[:12] for run_id in found["run_id"][:5])
         raise UserError(f"--mcnemar: '{text}' fits {len(found)} runs; give the id of one: {ids}")
@@ -244,8 +257,8 @@ def _run(table: pd.DataFrame, text: str, data: Dataset) -> pd.Series[Any]:
         names = [str(name) for name in finished["name"]]
         hint = nearest(text, names) or "."
         raise UserError(
-            f"--mcnemar: no finished run '{text}'{hint} Expected a run's name in the table of "
-            "`compare`, or the beginning of its id"
+            f"--mcnemar: no finished run '{text}'{hint} Expected a run's name or a trial's number "
+            f"in the table of `compare`, or the first {_SHORTEST_ID} characters or more of its id"
         )
     run = found.iloc[0]
     if run["data_sha256"] != data.sha256:

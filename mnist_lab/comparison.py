@@ -102,6 +102,10 @@ def compare(
             runs of the baseline, a level or a margin out of range.
     """
     check_level(level)
+    if by in (*_COLUMNS, "failed", "images", "verdict"):
+        raise ComparisonError(
+            f"by = {by!r}: the table of results has a column of that name; rename it in the runs"
+        )
     accuracy = metric.endswith("accuracy")
     margin = MARGIN if margin is None and accuracy else margin
     if margin is not None and not 0 < margin < np.inf:

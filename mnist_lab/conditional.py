@@ -75,7 +75,7 @@ class ConditionalSpace:
         name = self.named.partition(":")[2]
         try:
             fields = self._function(trial)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise SpaceError(
                 f"{self._path}{_line(error, self._path)}: {name} failed: "
                 f"{type(error).__name__}: {error}"
@@ -110,7 +110,7 @@ def load_space(named: str, folder: Path) -> ConditionalSpace:
     assert match is not None, named  # the declaration was validated
     path, function = folder / match["file"], match["function"]
     try:
-        source = path.read_text(encoding="utf-8")
+        source = path.read_text(encoding="utf-8-sig")
         code = compile(source, str(path), "exec", dont_inherit=True)
     except (OSError, UnicodeDecodeError) as error:
         known = sorted(file.name for file in folder.glob("*.py"))
@@ -120,6 +120,8 @@ def load_space(named: str, folder: Path) -> ConditionalSpace:
         ) from None
     except SyntaxError as error:
         raise SpaceError(f"space: {path}:{error.lineno}: {error.msg}") from None
+    except (MemoryError, RecursionError, ValueError) as error:  # nested too deeply, say
+        raise SpaceError(f"space: {path}: {type(error).__name__}: {error}") from None
     spec = importlib.util.spec_from_loader(f"space_{path.stem}", loader=None)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
@@ -127,7 +129,7 @@ def load_space(named: str, folder: Path) -> ConditionalSpace:
     sys.modules[spec.name] = module  # dataclasses look for theirs there
     try:
         exec(code, module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SpaceError(
             f"space: {path}{_line(error, path)}: {type(error).__name__}: {error}"
         ) from error
@@ -142,7 +144,7 @@ def load_space(named: str, folder: Path) -> ConditionalSpace:
     return ConditionalSpace(named, found, path, digest)
 
 
-def _line(error: Exception, path: Path) -> str:
+def _line(error: BaseException, path: Path) -> str:
     """The line of a file where an error came up, as text ":LINE"."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     return f":{lines[-1]}" if lines else ""

@@ -131,6 +131,9 @@ class Schedule(Declared):
         for key in self.model_fields_set - {"type", "warmup", "initial", *needed, *allowed}:
             if getattr(self, key) is not None:
                 yield key, f"is not used by type '{self.type}'"
+        begun = (self.warmup or 0.0) + (self.flat or 0.0)
+        if self.until is not None and self.until <= begun:
+            yield "until", f"{self.until:g} is over before the descent begins, at epoch {begun:g}"
         if self.initial is not None and self.warmup is None and self.type != "one_cycle":
             yield "initial", "is the start of a warm-up; 'warmup' must be given as well"
 
@@ -281,6 +284,12 @@ class RunFields(Declared):
             yield "nesterov", "needs a momentum above 0"
         if self.momentum_schedule != Schedule() and (self.optimizer != "sgd" or not self.momentum):
             yield "momentum_schedule", "needs optimizer 'sgd' with a momentum above 0"
+        schedule = self.momentum_schedule
+        for key in ("final", "initial"):
+            if (getattr(schedule, key) or 0.0) >= 1.0:
+                yield f"momentum_schedule.{key}", "is a momentum, which is less than 1"
+        if (schedule.factor or 0.0) > 1.0:
+            yield "momentum_schedule.factor", "is at most 1, for a momentum is less than 1"
 
 
 class RunConfig(RunFields):

@@ -90,7 +90,10 @@ def _draw(
         curve = curves[group.name]
         x, style = curve.index.to_numpy(), group.style(line=True)
         axes.plot(x, curve["mean"], label=group.name, markevery=(place % step, step), **style)
-        if curve["low"].notna().any():
+        if len(curve) == 1 and curve["low"].notna().any():  # a band over one point is not seen
+            low, high = curve[["low", "high"]].to_numpy().T
+            axes.vlines(x, low, high, color=group.color, lw=1)
+        elif curve["low"].notna().any():
             axes.fill_between(x, curve["low"], curve["high"], color=group.color, alpha=0.13, lw=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="epoch", ylabel=looks.unit(metric)[1])

@@ -48,10 +48,16 @@ def plain(value: Any) -> object:
 
 def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[str, str]]:
     """Put a pydantic error into plain words: (dotted key, what is wrong) for each mistake."""
+    of_unions: set[tuple[str | int, ...]] = set()
     for detail in error.errors():
-        keys, known = _walk(model, detail["loc"])
+        place = _without_branches(detail["loc"])
+        keys, known = _walk(model, place)
         key = ".".join(keys)
-        if detail["type"] == "extra_forbidden":
+        if place != detail["loc"]:  # one mistake, told once for each type that is accepted there
+            if place not in of_unions:
+                of_unions.add(place)
+                yield key, f"{_shown(detail['input'])} is not accepted: it should be {_SCALAR}"
+        elif detail["type"] == "extra_forbidden":
             hint = nearest(keys[-1], known)
             yield key, f"unknown key{hint or '.'} Known keys: {', '.join(sorted(known))}"
         elif detail["type"] == "missing":
@@ -69,16 +75,41 @@ def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[s
             message = detail["msg"].removeprefix("Value error, ")
             message = message.removeprefix("Input ").removeprefix("Value ")
             for python, toml in _IN_TOML.items():
-                message = message.replace(python, toml)
-            yield key, f"{detail['input']!r} is not accepted: it {message}{hint}"
+                message = re.sub(python, toml, message)
+            yield key, f"{_shown(detail['input'])} is not accepted: it {message}{hint}"
 
 
 # What pydantic calls by Python's names, as the user of a TOML file knows it.
 _IN_TOML = {
-    "valid dictionary or object to extract fields from": "table",
+    "valid dictionary or (object to extract fields from|instance of \\w+)": "table",
+    "^Dictionary": "should be a table that",
+    "^Tuple": "should be a list that",
+    "^String": "should be a text that",
+    " after validation, not \\d+": "",
+    "should be a (table|list|text) that should have": r"should be a \1 of",
     "valid dictionary": "table",
     "valid tuple": "list",
 }
+_SCALAR = "a number, a text, true, false, or a list of numbers"
+_BRANCHES = ("int", "float", "str", "bool")
+_LONGEST = 80  # characters of a value that are shown
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _without_branches(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """A mistake's place without the branch of a union of plain values in which pydantic met it."""
+    for end, part in enumerate(path):
+        if isinstance(part, str) and all(isinstance(p, int) or _is_branch(p) for p in path[end:]):
+            return path[:end]
+    return path
+
+
+def _is_branch(part: str) -> bool:
+    return part in _BRANCHES or part.startswith("tuple[")
 
 
 def _walk(model: type[BaseModel], path: tuple[str | int, ...]) -> tuple[list[str], list[str]]:

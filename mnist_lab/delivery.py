@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mnist_lab import logged_model
 from mnist_lab.config import UserError
-from mnist_lab.measured import PARENT_TAG, Measured, Value
+from mnist_lab.measured import PARENT_TAG, PROCESS_TAG, Measured, Value
 from mnist_lab.mlflow_backend import mlflow
 
 _FIRST_ID_TAG = "first_run_id"  # of a run that had to be made anew: the id it was trained under
@@ -35,6 +35,12 @@ def log_dataset(client: mlflow.MlflowClient, run_id: str, dataset: Mapping[str, 
     context = [mlflow.entities.InputTag("mlflow.data.context", "training")]
     entity = mlflow.entities.Dataset(**dataset)
     client.log_inputs(run_id, [mlflow.entities.DatasetInput(entity, context)])
+
+
+def forget_reason(client: mlflow.MlflowClient, run_id: str) -> None:
+    """Take from a run the reason for which it had ended before it was gone on with."""
+    if "reason" in client.get_run(run_id).data.tags:
+        client.delete_tag(run_id, "reason")
 
 
 def deliver(client: mlflow.MlflowClient, measured: Measured, folder: Path) -> str:
@@ -69,12 +75,22 @@ def deliver(client: mlflow.MlflowClient, measured: Measured, folder: Path) -> st
         tags["model_uri"] = logged_model.upload_once(
             client, run.info.experiment_id, run_id, folder / "model"
         )
+    if _was_resumed(run, measured):
+        # How it went on and ended is on record already.
+        log_batch(client, run_id, {}, measured.params, measured.metrics)
+        return run_id
     log_batch(client, run_id, tags, measured.params, measured.metrics)
     if "reason" in run.data.tags and "reason" not in tags:  # given to it while it was missing
         client.delete_tag(run_id, "reason")
     status = measured.status or ("FINISHED" if measured.is_complete else "FAILED")
     client.set_terminated(run_id, status, measured.end_ms)
     return run_id
+
+
+def _was_resumed(run: mlflow.entities.Run, measured: Measured) -> bool:
+    """Whether another process has gone on with a run since this was kept of it."""
+    writer, kept = run.data.tags.get(PROCESS_TAG), measured.tags.get(PROCESS_TAG)
+    return writer is not None and kept is not None and writer != kept
 
 
 def _tags(

@@ -45,7 +45,7 @@ class IntRange(Declared):
 
     def count(self) -> int:
         """How many points a grid has; 0 where the scale is logarithmic."""
-        return 0 if self.log else len(range(self.low, self.high + 1, self.step or 1))
+        return 0 if self.log else max(0, (self.high - self.low) // (self.step or 1) + 1)
 
     def points(self) -> tuple[Value, ...]:
         """All values, for a grid; none where the scale is logarithmic."""
@@ -96,6 +96,13 @@ class FloatRange(Declared):
     def holds(self, value: object) -> bool:
         """Whether the search can come to a value."""
         return _in_range(self, value)
+
+    def value(self, stored: float) -> float:
+        """The value that a sampler means: it counts steps in doubles, 3 * 0.1 for 0.3."""
+        if self.step is None:
+            return stored
+        low, step = Decimal(str(self.low)), Decimal(str(self.step))
+        return float(low + round((Decimal(str(stored)) - low) / step) * step)
 
 
 def _range_problems(space: IntRange | FloatRange) -> Iterator[tuple[str, str]]:

@@ -55,6 +55,8 @@ def main(
     from mnist_lab.question import ExperimentDeclaration
 
     options.check_team(workers, scheduler)
+    if power is not None and output is not None:
+        raise click.UsageError("--output is for results; with --power nothing is trained")
     path = find(name, FOLDER, "experiment")
     declaration = read(path, ExperimentDeclaration)
     if output is not None:
@@ -68,7 +70,8 @@ def main(
     # Other data make another experiment, filed under the same name in MLflow.
     experiment = path.stem + (f" data={data.name}" if data_path is not None else "")
     if power is not None:
-        click.echo(_power(declaration, path.stem, experiment, data, power))
+        again = options.again("experiment", name, (("data", data_path),))
+        click.echo(_power(declaration, path.stem, experiment, data, power, again))
         return
 
     from mnist_lab.start import start
@@ -130,7 +133,12 @@ def _told(choice: Choice) -> str:
 
 
 def _power(
-    declaration: ExperimentDeclaration, name: str, experiment: str, data: Dataset, images: float
+    declaration: ExperimentDeclaration,
+    name: str,
+    experiment: str,
+    data: Dataset,
+    images: float,
+    again: str,
 ) -> str:
     from mnist_lab.connection import TrackingError
     from mnist_lab.planning import power_report
@@ -142,7 +150,8 @@ def _power(
         recorded = standing_of(declaration, name, experiment, data, open_store(create=False)).judged
     except TrackingError:  # nothing is on record yet; to plan, no store is needed
         recorded = no_runs()
-    return power_report(declaration, images, recorded, FOLDER / "results" / SEEDS, data.sha256)
+    results = FOLDER / "results" / SEEDS
+    return power_report(declaration, images, recorded, results, data.sha256, again)
 
 
 if __name__ == "__main__":

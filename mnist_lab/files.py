@@ -18,17 +18,17 @@ def check_folder(path: Path, option: str) -> None:
     Raises:
         UserError: names the option.
     """
-    if not path.parent.is_dir():
-        raise UserError(f"{option}: {path}: there is no folder {path.parent}/ to write it in")
-    if path.is_dir():
-        raise UserError(f"{option}: {path}: is a folder; expected the name of a file")
     try:
+        if not path.parent.is_dir():
+            raise UserError(f"{option}: {path}: there is no folder {path.parent}/ to write it in")
+        if path.is_dir():
+            raise UserError(f"{option}: {path}: is a folder; expected the name of a file")
         if _is_special(path):
             with path.open("a"):
                 return
         with tempfile.NamedTemporaryFile(dir=path.resolve().parent):
             return
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
         raise _unwritable(path, option, error) from None
 
 
@@ -60,8 +60,10 @@ def _is_special(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
-def _unwritable(path: Path, option: str, error: OSError) -> UserError:
-    return UserError(f"{option}: {path}: cannot be written ({error.strerror})")
+def _unwritable(path: Path, option: str, error: Exception) -> UserError:
+    return UserError(
+        f"{option}: {path}: cannot be written ({getattr(error, 'strerror', None) or error})"
+    )
 
 
 @contextmanager

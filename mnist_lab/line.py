@@ -51,11 +51,15 @@ class Line:
             TrackingError: it does not.
         """
         try:
+            if self._cut is not None:  # it was waited for already: is anything there now?
+                probe(self.uri, self.shown)
             return request(self.client)
         except Exception as error:
-            if not _is_cut(error) or getattr(error, "error_code", "") == _NOT_THERE:
+            away = isinstance(error, TrackingError) or _is_cut(error)
+            if not away or getattr(error, "error_code", "") == _NOT_THERE:
                 raise
-            self._cut = error
+            # The first is what is told, lest one outage be told in several words.
+            self._cut = self._cut or error
             raise TrackingError(
                 f"{self._away()}; what is on record there is as it was, and the same command "
                 "goes on with it once the store is back"

@@ -78,8 +78,20 @@ def readable_front(front: pd.DataFrame) -> str:
     return text
 
 
-def readable(table: pd.DataFrame, keep: Sequence[str] = (), form: str = "simple") -> str:
-    """The columns that tell runs apart, as aligned text, or as markdown (`form="pipe"`)."""
+def readable(
+    table: pd.DataFrame,
+    keep: Sequence[str] = (),
+    form: str = "simple",
+    metric: str = "val_accuracy",
+) -> str:
+    """The columns that tell runs apart, as aligned text.
+
+    Args:
+        table: the runs, in their order.
+        keep: fields that are shown in any case.
+        form: tabulate's: "pipe" is markdown.
+        metric: that they are ordered by, shown before the accuracies.
+    """
     # Of a trial whose values were refused no field is on record.
     configured = table[table["config_digest"].notna()]
     others = ("stage", "seed", "study", "experiment", "data_sha256")
@@ -94,7 +106,7 @@ def readable(table: pd.DataFrame, keep: Sequence[str] = (), form: str = "simple"
         *(["trial", "state"] if trials else ["name"]),
         *(["status"] if (table["status"] != "FINISHED").any() else []),
         *varied,
-        *("val_accuracy", "test_accuracy", "duration"),
+        *dict.fromkeys((metric, "val_accuracy", "test_accuracy", "duration")),
     ]
     shown = table[columns].rename(columns={"duration": "seconds"})
     cells = [

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from mnist_lab.wording import plural
 
 PARENT_TAG = "mlflow.parentRunId"
+PROCESS_TAG = "process"  # who writes a run, or wrote it last: as `this_process` tells it
 
 
 class Value(NamedTuple):

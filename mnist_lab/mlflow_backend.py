@@ -15,6 +15,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 # One file an artifact: a bar for each is noise.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# Two lines at the end of each run, with the password that its address may have.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 # A server may be away for a minute: a request is tried again after 0, 2, 4, 8, 16 and 32 s and up
 # to 2 s more each. A refused one is given up after 62 to 72 s, one that is not answered at all
 # after 142 s at most.

@@ -18,6 +18,7 @@ import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from mnist_lab import postgresql, sqlite_store
 from mnist_lab.conditional import ConditionalSpace
@@ -39,6 +40,10 @@ _PATIENCE_SECONDS = 30
 _OF_USE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 # Of a study's attributes and of its run's tags: it tells two studies of one name apart.
 STUDY_ID = "study_id"
+
+
+# What a storage raises that is away, full or read-only.
+STORAGE_ERRORS = (optuna.exceptions.StorageInternalError, SQLAlchemyError)
 
 
 class StudyError(UserError):
@@ -80,7 +85,7 @@ def make_storage(url: str) -> RDBStorage:
                 _storage(sqlite_store.file_uri(unfinished)).engine.dispose()
         return _storage(url)
     except Exception as error:
-        raise _unusable(url, error) from None
+        raise unusable(url, error) from None
 
 
 def _make_database(url: str) -> None:
@@ -94,10 +99,11 @@ def _make_database(url: str) -> None:
     try:
         postgresql.create_database(url)
     except Exception as error:
-        raise _unusable(url, error) from None
+        raise unusable(url, error) from None
 
 
-def _unusable(url: str, error: Exception) -> StudyError:
+def unusable(url: str, error: Exception) -> StudyError:
+    """What is said of a storage that does not do its work."""
     shown = without_password(url)
     said = first_line(error, url, shown)
     return StudyError(
@@ -178,7 +184,7 @@ def open_study(
         try:
             study = _study(declaration, study_name, storage)
         except optuna.exceptions.StorageInternalError as error:
-            raise _unusable(url, error) from None
+            raise unusable(url, error) from None
         if "declaration" not in study.user_attrs and not sqlite_store.local_path(url):
             _wait_for_maker(study)
         if "declaration" not in study.user_attrs:

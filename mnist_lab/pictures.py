@@ -54,9 +54,12 @@ def of_study(runs: pd.DataFrame, name: str, store: Store) -> dict[str, Figure]:
         store: where epochs are recorded.
     """
     trials = runs[runs["state"] == "COMPLETE"]
-    trials = trials.sort_values("val_accuracy", ascending=False, kind="stable")
+    # Of a trial with several seeds the mean counts, as for the study.
+    trials = trials.assign(name="trial " + trials["trial"].astype(str))
     if trials["study"].nunique() > 1:  # each of them has a trial 0
         trials = trials.assign(name=trials["name"] + ", " + trials["study"])
+    means = trials.groupby("name")["val_accuracy"].transform("mean")
+    trials = trials.iloc[np.argsort(-means.to_numpy(), kind="stable")]
     return figures_of(
         trials, epochs(name, store), by="name", metric="val_accuracy", named=_BEST_TRIALS
     )

@@ -20,6 +20,7 @@ def power_report(
     recorded: pd.DataFrame,
     results: Path,
     data_sha256: str,
+    again: str,
 ) -> str:
     """How many seeds a difference needs, and what the declared ones can show, in words.
 
@@ -29,6 +30,7 @@ def power_report(
         recorded: runs of this experiment's verdict; their spread is taken where there is one.
         results: the committed results of many seeds of the baseline, taken otherwise.
         data_sha256: of the data; results of other data tell nothing.
+        again: the command that runs the experiment.
 
     Raises:
         UserError: there is nothing to compare, or no spread on record.
@@ -36,7 +38,7 @@ def power_report(
     comparisons = len(declaration.variants) - 1
     if comparisons < 1:
         raise UserError("--power: the experiment has one variant; there is nothing to compare")
-    sd, source = _spread(declaration, recorded, results, data_sha256)
+    sd, source = _spread(declaration, recorded, results, data_sha256, again)
     # Holm's first step, which no later step falls short of.
     level = LEVEL / comparisons
     needed = seeds_needed(images / IMAGES, sd, level)
@@ -52,7 +54,11 @@ def power_report(
 
 
 def _spread(
-    declaration: ExperimentDeclaration, recorded: pd.DataFrame, results: Path, data_sha256: str
+    declaration: ExperimentDeclaration,
+    recorded: pd.DataFrame,
+    results: Path,
+    data_sha256: str,
+    again: str,
 ) -> tuple[float, str]:
     """The standard deviation of a paired difference, and where it is from."""
     finished = recorded[recorded["status"] == "FINISHED"].drop_duplicates(["variant", "seed"])
@@ -62,14 +68,20 @@ def _spread(
     except ComparisonError:  # fewer than two runs of its baseline
         pass
     if results.is_file():
-        seeds = pd.read_csv(results, comment="#")
-        seeds = seeds[(seeds["stage"] == "verdict") & (seeds["data_sha256"] == data_sha256)]
+        try:
+            seeds = pd.read_csv(results, comment="#")
+            seeds = seeds[(seeds["stage"] == "verdict") & (seeds["data_sha256"] == data_sha256)]
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"--power: {results} is no table of results ({type(error).__name__}: {error}); "
+                "expected what `python -m mnist_lab.experiment NAME --output FILE` writes"
+            ) from None
         if len(seeds) > 1:
             return paired_sd(seeds, seeds["variant"].iloc[0]), (
                 f"the {len(seeds)} runs of {results}, as if pairs shared nothing but a number"
             )
     raise UserError(
         "--power: no spread is on record: this experiment has not two runs of its baseline yet, "
-        f"and {results} has no two on this data; make it with\n"
-        f"  python -m mnist_lab.experiment {results.stem} --output {results}"
+        f"and {results} has no two on this data; run the experiment, with two seeds at first\n"
+        f"  {again}"
     )

@@ -10,6 +10,7 @@ import scipy
 from mnist_lab.estimates import LEVEL, ComparisonError
 
 POWER = 0.80  # the probability that a difference is shown, wherever one is promised
+_MOST_SEEDS = 1_000_000_000
 
 
 def paired_power(difference: float, sd: float, n: int, level: float = LEVEL) -> float:
@@ -74,4 +75,9 @@ def seeds_needed(difference: float, sd: float, level: float = LEVEL) -> int:
     enough = 2
     while power(enough) < POWER:
         enough *= 2
+        if enough > _MOST_SEEDS:
+            raise ComparisonError(
+                f"difference {difference:g} at a standard deviation of {sd:.3g}: more than "
+                f"{_MOST_SEEDS:,} seeds would be needed to show it"
+            )
     return bisect_left(range(enough), POWER, lo=2, key=power)  # power grows with n

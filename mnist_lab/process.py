@@ -17,7 +17,7 @@ _SAME_START_SECONDS = 0.5
 
 def this_process() -> str:
     """The present process as text: its machine, its number there and when it was started."""
-    return f"{_machine()} {os.getpid()} {psutil.Process().create_time():.2f}"
+    return f"{_machine()} {os.getpid()} {_started(psutil.Process()):.2f}"
 
 
 def is_dead(process: str) -> bool:
@@ -35,11 +35,25 @@ def is_dead(process: str) -> bool:
         now = psutil.Process(int(number))
         if now.status() == psutil.STATUS_ZOMBIE:  # it has ended, and nobody has asked how
             return True
-        return abs(now.create_time() - float(started)) > _SAME_START_SECONDS
+        return abs(_started(now) - float(started)) > _SAME_START_SECONDS
     except psutil.NoSuchProcess:
         return True
     except ValueError:  # not of our making
         return False
+
+
+def _started(process: psutil.Process) -> float:
+    """When a process was started, in seconds since its machine was.
+
+    By the clock on the wall, which psutil's own answer goes by, a process would seem to be another
+    one as soon as that clock is set.
+    """
+    try:
+        # The fields after the program's name, which may contain anything.
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except FileNotFoundError:  # it has ended just now, or this is not Linux
+        return float(process.create_time())
 
 
 def is_here(process: str) -> bool:

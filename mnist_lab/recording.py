@@ -11,7 +11,7 @@ from mnist_lab.data import Dataset
 from mnist_lab.memory import check_memory
 from mnist_lab.progress import Watcher
 from mnist_lab.tracking import Run
-from mnist_lab.training import Epoch, threads, train
+from mnist_lab.training import Epoch, release_programs, threads, train
 
 
 def record(
@@ -34,7 +34,7 @@ def record(
     """
     training, started = None, False
     try:
-        check_memory(config, len(data.train_labels) - config.validation_size)
+        _make_room(config, len(data.train_labels) - config.validation_size)
         training = train(config, data, seed=seed)
         training.begin()  # it compiles while Python writes down how it begins
         run.log_start(config, seed, threads(), data, training.parameters)
@@ -60,6 +60,15 @@ def record(
             parameters = None if training is None else training.parameters
             run.log_start(config, seed, threads(), data, parameters)
         run.fail(f"out of memory: {error}")
+
+
+def _make_room(config: RunConfig, images: int) -> None:
+    """Refuse what does not fit, also without the programs that are kept for their next use."""
+    try:
+        check_memory(config, images)
+    except MemoryError:
+        release_programs()
+        check_memory(config, images)
 
 
 def _broken(epoch: Epoch, held_out: bool) -> str:

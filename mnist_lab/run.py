@@ -17,7 +17,7 @@ import numpy as np
 from mnist_lab import logged_model, provenance
 from mnist_lab.config import RunConfig
 from mnist_lab.connection import TrackingError
-from mnist_lab.delivery import log_batch, log_dataset
+from mnist_lab.delivery import forget_reason, log_batch, log_dataset
 from mnist_lab.interrupts import held
 from mnist_lab.line import Line
 from mnist_lab.measured import Measured, Value
@@ -49,7 +49,9 @@ class Run:
         train_seconds: of all epochs.
     """
 
-    def __init__(self, line: Line, experiment_id: str, measured: Measured) -> None:
+    def __init__(
+        self, line: Line, experiment_id: str, measured: Measured, resumed: bool = False
+    ) -> None:
         self.id = measured.run_id
         self.status = "FINISHED"
         self.reason = ""
@@ -60,6 +62,7 @@ class Run:
         self._line = line
         self._experiment_id = experiment_id
         self._measured = measured
+        self._resumed = resumed
         self._began = time.perf_counter()
         self._scratch = tempfile.TemporaryDirectory(prefix="mnist_lab-", ignore_cleanup_errors=True)
 
@@ -198,6 +201,8 @@ class Run:
         self._measured.status, self._measured.end_ms = status, _now()
         if tags:
             self._batch(tags=tags)
+        if self._resumed and not reason:
+            self._write(lambda client: forget_reason(client, self.id))
         self._write(lambda client: client.set_terminated(self.id, status, self._measured.end_ms))
         self._scratch.cleanup()
         self._line.settle()

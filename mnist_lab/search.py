@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import optuna
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from mnist_lab.conditional import ConditionalSpace, SpaceError
 from mnist_lab.config import ConfigError, RunConfig, UserError
@@ -19,11 +19,13 @@ from mnist_lab.dimensions import Choices, IntRange
 from mnist_lab.interrupts import held
 from mnist_lab.opening import (
     HEARTBEAT_SECONDS,
+    STORAGE_ERRORS,
     STUDY_ID,
     alone_with,
     disposed,
     open_study,
     quiet,
+    unusable,
 )
 from mnist_lab.outcome import Outcome, finished, log_outcome, outcome_of
 from mnist_lab.process import this_process
@@ -39,6 +41,7 @@ from mnist_lab.recovery import (
     owned,
     owner,
     parents_of_others,
+    try_next,
 )
 from mnist_lab.space import StudyDeclaration
 from mnist_lab.tracking import Run, Store
@@ -86,7 +89,7 @@ def run_study(
         KeyboardInterrupt: after the runs under way have ended as KILLED.
     """
     data.split(declaration.config.validation_size)
-    with quiet():
+    with quiet(), _told_of(storage_url):
         experiment_id = store.experiment(name)
         tags = {"kind": "study", "study": study_name, "data_sha256": data.sha256}
 
@@ -101,7 +104,7 @@ def run_study(
         with (
             disposed(storage),
             store.run(
-                experiment_id, study_name, tags=tags, resume=study.user_attrs.get("parent_run_id")
+                experiment_id, study_name, tags=tags, resume=_parent(study, store, experiment_id)
             ) as parent,
         ):
             if study.user_attrs.get("parent_run_id") != parent.id:  # the store is another one
@@ -130,6 +133,25 @@ def run_study(
             with alone_with(storage_url):
                 draw(parent, declaration, study, others, name, store)
     return outcome
+
+
+def _parent(study: optuna.Study, store: Store, experiment_id: str) -> str | None:
+    """The study's run in a store. The one it was last shown under may be in another store."""
+    last = study.user_attrs.get("parent_run_id")
+    if last is None or store.has_run(last):
+        return last
+    tags = {"kind": "study", STUDY_ID: study.user_attrs.get(STUDY_ID, "")}
+    found = store.find_run(experiment_id, tags)
+    return None if found is None else found.run_id
+
+
+@contextlib.contextmanager
+def _told_of(storage_url: str) -> Iterator[None]:
+    """Tell of a storage that fails in mid-study what is told of one that fails at its beginning."""
+    try:
+        yield
+    except STORAGE_ERRORS as error:
+        raise unusable(storage_url, error) from None
 
 
 class _Search:
@@ -173,9 +195,10 @@ class _Search:
                 try:
                     team.stop()
                 finally:
-                    self._call_off(sorted(self._begun))
                     # What went wrong before is the greater news.
-                    with contextlib.suppress(TrackingError):
+                    with contextlib.suppress(*STORAGE_ERRORS):
+                        self._call_off(sorted(self._begun))
+                    with contextlib.suppress(TrackingError, *STORAGE_ERRORS):
                         self._recover((self._call,))
                 raise
         self._recover((self._call,))
@@ -188,6 +211,7 @@ class _Search:
             if not late and team.room() > 0 and (task := self._next()) is not None:
                 team.begin(task, progress)
             elif team.busy():
+                self._beat()
                 for ended in team.ended(HEARTBEAT_SECONDS):
                     self._settle(ended)
                 self._recover_trials()
@@ -269,6 +293,19 @@ class _Search:
         if states.count(TrialState.FAIL) >= most:
             raise error
 
+    def _beat(self) -> None:
+        """Tell the storage that the trials which wait for a worker are not forgotten.
+
+        The workers of a cluster may be busy for others. Whoever trains a trial beats for it.
+        """
+        if not self._begun:
+            return
+        trials = self._study.get_trials(deepcopy=False)
+        for number in self._begun:
+            if owner(trials[number]) == this_process():
+                trial_id = id_of(self._study_name, self._storage, number)
+                self._storage.record_heartbeat(trial_id)
+
     def _is_one_too_many(self, number: int) -> bool:
         """Whether processes on several machines asked at once: those who asked first go on."""
         before = [
@@ -284,7 +321,8 @@ class _Search:
         self._begun.discard(task.number)
         trial = self._study.get_trials(deepcopy=False)[task.number]
         if trial.state == TrialState.RUNNING and owner(trial) == this_process():
-            fail_and_retry(self._study, self._storage, task.number)
+            with alone_with(self._storage_url):
+                fail_and_retry(self._study, self._storage, task.number)
 
     @held()
     def _call_off(self, numbers: Sequence[int]) -> None:
@@ -297,18 +335,25 @@ class _Search:
             trial = self._study.get_trials(deepcopy=False)[number]
             if trial.state != TrialState.RUNNING:
                 continue
-            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            with (
+                alone_with(self._storage_url),
+                contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError),
+            ):
                 call_off(self._study_name, self._storage, number)
-                parameters = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-                if parameters:
-                    self._study.enqueue_trial(parameters, user_attrs=_inherited(trial))
+                try_next(self._study, trial)
 
     def _recover_trials(self) -> None:
-        if fail_dead_trials(self._study, self._storage):
+        if self._fail_dead_trials():
             self._recover(())
 
+    def _fail_dead_trials(self) -> bool:
+        # To fail a trial and to let another one wait in its place are two steps, between which no
+        # other process looks.
+        with alone_with(self._storage_url):
+            return fail_dead_trials(self._study, self._storage)
+
     def _recover(self, ended: tuple[str, ...]) -> None:
-        fail_dead_trials(self._study, self._storage)
+        self._fail_dead_trials()
         close_runs_of_dead_trials(self._study, self._store, self._experiment_id, ended)
 
     def _configuration(self, trial: optuna.Trial) -> RunConfig:
@@ -331,7 +376,3 @@ class _Search:
                     key, low_, high_, step=space.step, log=space.log
                 )
         return parameters
-
-
-def _inherited(trial: FrozenTrial) -> dict[str, str]:
-    return {key: value for key, value in trial.user_attrs.items() if key == "variant"}

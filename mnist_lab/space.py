@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from mnist_lab.conditional import NAMED
 from mnist_lab.config import ConfigError, RunConfig, RunFields
 from mnist_lab.declared import Declared, as_tuple, describe, nearest
-from mnist_lab.dimensions import Choices, Dimension, Scalar, Value
+from mnist_lab.dimensions import Choices, Dimension, IntRange, Scalar, Value
 
 Metric = Literal["val_accuracy", "val_loss"]
 Objective = Literal["val_accuracy", "val_loss", "parameters", "seconds"]
@@ -115,7 +115,9 @@ class StudyDeclaration(Declared):
             yield "space", "and [search] are both given; it can be one or the other"
 
     def _dimension_problems(self, key: str, dimension: Dimension) -> Iterator[tuple[str, str]]:
-        fields = [name for name in RunConfig.model_fields if name != "validation_size"]
+        # What every trial has in common, and what is a table.
+        others = {"validation_size", "learning_rate_schedule", "momentum_schedule"}
+        fields = [name for name in RunConfig.model_fields if name not in others]
         place = f"search.{key}"
         if key not in fields:
             hint = nearest(key, fields) or "."
@@ -193,7 +195,12 @@ class StudyDeclaration(Declared):
         if size > _LARGEST_GRID:
             yield "sampler", f"'grid' has {size:,} points; at most {_LARGEST_GRID:,} are accepted"
         elif 0 < size < self.trials:
-            yield "trials", f"{self.trials} is more than the {size} points of the grid"
+            shown = (
+                f"{self.trials}"
+                if "trials" in self.model_fields_set
+                else f"{self.trials}, the default,"
+            )
+            yield "trials", f"{shown} is more than the {size} points of the grid"
 
     def configuration(self, values: Mapping[str, object]) -> RunConfig:
         """The configuration of a trial.
@@ -211,7 +218,7 @@ class StudyDeclaration(Declared):
         found: dict[str, Value] = {}
         for key, stored in parameters.items():
             dimension = self.search[key]
-            found[key] = dimension.value(stored) if isinstance(dimension, Choices) else stored
+            found[key] = stored if isinstance(dimension, IntRange) else dimension.value(stored)
         return found
 
     def baseline_parameters(self) -> dict[str, Scalar] | None:

@@ -150,6 +150,8 @@ def _overridden(
     declaration: StudyDeclaration, trials: int | None, epochs: int | None, seed: int | None
 ) -> StudyDeclaration:
     config = declaration.config
+    if epochs is not None and "epochs" in declaration.search:
+        raise UserError("--epochs: this study searches epochs, in its file; leave one of them out")
     if epochs is not None:
         config = config.model_copy(update={"epochs": epochs})
     given: dict[str, object] = {"trials": trials, "seed": seed}
@@ -219,7 +221,7 @@ class _Call:
             "test accuracy is on record only, nothing is chosen by it):\n"
         )
         best = sort(trials, metric).head(_SHOWN_TRIALS)
-        click.echo(readable(best, keep=list(declaration.search)))
+        click.echo(readable(best, keep=list(declaration.search), metric=metric))
         if len(outcome.front):
             goals = ", ".join(declaration.goals)
             click.echo(

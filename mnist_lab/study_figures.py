@@ -57,9 +57,8 @@ def figures_of_search(
         drawn["slices"] = slices(measured, shown[:_MOST_PARAMETERS], goals[0])
         # Of a conditional space, some parameters may be those of pruned trials alone.
         whole = [key for key in shown if complete[key].notna().any()]
-        if whole:
-            drawn["parallel_coordinates"] = parallel(complete, whole[:_MOST_PARAMETERS], goals[0])
         if len(whole) > 1:
+            drawn["parallel_coordinates"] = parallel(complete, whole[:_MOST_PARAMETERS], goals[0])
             drawn["contours"] = contours(complete, whole[:_CONTOUR_PARAMETERS], goals[0])
     if len(goals) > 1:
         drawn["pareto_front"] = pareto(complete, goals)
@@ -135,7 +134,8 @@ def contours(trials: pd.DataFrame, parameters: Sequence[str], goal: str) -> Figu
         x, y = _places(trials[one]).to_numpy()[both], _places(trials[other]).to_numpy()[both]
         _scale(axes, "x", trials[one])
         _scale(axes, "y", trials[other])
-        if low < high:
+        # Between two categories lies nothing.
+        if low < high and _is_number(trials[one]) and _is_number(trials[other]):
             _interpolate(axes, x, y, values[both], look)
         points = axes.scatter(x, y, c=values[both], edgecolors="white", lw=0.6, s=28, **look)
         axes.set(xlabel=one, ylabel=other)
@@ -177,8 +177,10 @@ def parallel(trials: pd.DataFrame, parameters: Sequence[str], goal: str) -> Figu
     for place, key in enumerate(parameters):
         axes.axvline(place, color="#BBBBBB", lw=0.8, zorder=0)
         bottom, top = _ends(trials[key])
-        axes.annotate(bottom, (place, -0.04), ha="center", va="top", fontsize=8)
-        axes.annotate(top, (place, 1.03), ha="center", va="bottom", fontsize=8)
+        # Below and above the axes, where nothing is drawn by itself.
+        look: dict[str, Any] = {"ha": "center", "fontsize": 8, "annotation_clip": False}
+        axes.annotate(bottom, (place, -0.04), va="top", **look)
+        axes.annotate(top, (place, 1.03), va="bottom", **look)
     axes.set_xticks(range(len(parameters)), list(parameters))
     axes.tick_params(axis="x", length=0, pad=14)
     axes.set_yticks([])
@@ -240,7 +242,16 @@ def _is_number(column: pd.Series[Any]) -> bool:
 
 
 def _categories(column: pd.Series[Any]) -> list[str]:
-    return sorted({str(value) for value in column.dropna()})
+    """Their names, those that are numbers first and in their order."""
+    names = {str(value) for value in column.dropna()}
+
+    def place(name: str) -> tuple[bool, float, str]:
+        try:
+            return (False, float(name), name)
+        except ValueError:
+            return (True, 0.0, name)
+
+    return sorted(names, key=place)
 
 
 def _places(column: pd.Series[Any]) -> pd.Series[Any]:

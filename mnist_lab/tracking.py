@@ -27,7 +27,7 @@ from mnist_lab.declared import nearest
 from mnist_lab.delivery import deliver, log_batch
 from mnist_lab.interrupts import held, is_interrupt
 from mnist_lab.line import Line
-from mnist_lab.measured import PARENT_TAG, Measured
+from mnist_lab.measured import PARENT_TAG, PROCESS_TAG, Measured
 from mnist_lab.mlflow_backend import mlflow
 from mnist_lab.new_store import Beside, make
 from mnist_lab.process import this_process
@@ -36,8 +36,6 @@ from mnist_lab.run import ANSWERS, REASON_LENGTH, Run
 from mnist_lab.sqlite_store import EpochRecord, RunRecord
 
 __all__ = ["PARENT_TAG", "PROCESS_TAG", "Run", "Store", "open_store"]
-
-PROCESS_TAG = "process"  # who writes a run, or wrote it last: as `this_process` tells it
 
 _VIEW = "mnist_lab"
 _KIND = "custom_model_development"
@@ -94,6 +92,14 @@ class Store:
         """The newest active run that has these tags, or None."""
         runs = self.runs(experiment_id)
         return next((run for run in runs if tags.items() <= run.tags.items()), None)
+
+    def has_run(self, run_id: str) -> bool:
+        """Whether there is an active run of that id."""
+        try:
+            run = self._line.ask(lambda client: client.get_run(run_id))
+        except mlflow.MlflowException:
+            return False
+        return bool(run.info.lifecycle_stage == "active")
 
     @held()
     def save_view(
@@ -165,7 +171,7 @@ class Store:
                 measured = None if resume is None else self._resume(resume)
                 if measured is None:
                     measured = self._start(experiment_id, name, tags, parent)
-                run = Run(self._line, experiment_id, measured)
+                run = Run(self._line, experiment_id, measured, resumed=resume is not None)
             yield run
         except (Exception, KeyboardInterrupt) as error:
             if run is None:
@@ -308,7 +314,11 @@ class Store:
         """All active runs of an experiment, the newest first."""
         if path := sqlite_store.local_path(self.uri):
             return self._line.ask(lambda _: sqlite_store.read_runs(path, experiment_id))
-        return self.runs_by_api(experiment_id)
+        if not self.uri.startswith("http"):
+            return self.runs_by_api(experiment_id)
+        return self._line.ask(
+            lambda client: api_store.read_runs(client, experiment_id, api_store.REQUESTS_AT_ONCE)
+        )
 
     def epochs(
         self, experiment_id: str, runs: Sequence[RunRecord] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -429,6 +430,12 @@ def _traced(body: Callable[..., Any], *, jit_compile: bool = False) -> Callable[
 def _as_input(pixels: tf.Tensor) -> tf.Tensor:
     """Pixels (n, 784) of any type as the network takes them: (n, 28, 28) float32."""
     return tf.reshape(tf.cast(pixels, tf.float32), (-1, SIDE, SIDE))
+
+
+def release_programs() -> None:
+    """Give back the memory of what was compiled for trainings that have ended."""
+    _program.cache_clear()
+    gc.collect()  # a graph and its functions know each other
 
 
 @lru_cache(maxsize=16)

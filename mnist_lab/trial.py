@@ -14,6 +14,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from mnist_lab.config import RunConfig
+from mnist_lab.connection import TrackingError
 from mnist_lab.importing import uncollected
 from mnist_lab.interrupts import held
 from mnist_lab.opening import HEARTBEAT_SECONDS, loaded_study, quiet
@@ -149,8 +150,10 @@ class _Training:
         self._check_not_given_away()
         self._study.tell(self._trial, values, state)
         run.tag({"trial_state": state.name})
-        for earlier in self._runs[:-1]:
-            self._bench.store.set_tags(earlier, {"trial_state": state.name})
+        # Where the store is away, the next call of the command says so on the earlier runs.
+        with contextlib.suppress(TrackingError):
+            for earlier in self._runs[:-1]:
+                self._bench.store.set_tags(earlier, {"trial_state": state.name})
 
     def _check_not_given_away(self) -> None:
         """Say so as a report would: of several objectives nothing is reported before the end."""

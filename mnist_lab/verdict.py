@@ -190,7 +190,9 @@ def report(runs: pd.DataFrame, asked: Asked) -> str:
     judged = judged_runs(runs, asked)
     try:
         table = judge(runs, asked)
-        parts += [readable_verdict(table), textwrap.fill(table.attrs["method"], 100)]
+        told = "Differences are shown in images of 10,000, however many there are in the test set."
+        method = textwrap.fill(f"{table.attrs['method']} {told}", 100)
+        parts += [readable_verdict(table), method]
     except ComparisonError as error:
         parts.append(f"No verdict: {error}")
     if asked.margin != asked.first_margin:

@@ -187,7 +187,8 @@ def test_two_models_are_compared_image_by_image(
 
     for runs, said in (
         (("8 seed 1", "16 sed 0"), "no finished run '16 sed 0'; did you mean '16 seed 0'?"),
-        (("", "16 seed 0"), "'' fits 4 runs; give the id of one"),
+        (("", "16 seed 0"), "no finished run ''"),
+        ((a["run_id"][:7], "16 seed 0"), "the first 8 characters or more of its id"),
     ):
         wrong = lab_("compare", "widths", *options, *runs)
         assert wrong.returncode == 2
@@ -213,6 +214,12 @@ def test_what_two_models_cannot_have_is_refused(
     assert f"{named} be given with --mcnemar" in done.stderr
     assert done.stdout == ""
     assert not (workspace / "drawn").exists()
+
+
+def test_data_that_nothing_looks_at_are_refused(lab_: Command, workspace: Path) -> None:
+    done = lab_("compare", "widths", "--data", "digits.npz")
+    assert done.returncode == 2
+    assert "--data is for what looks at images: --figures and --mcnemar" in done.stderr
 
 
 def test_a_run_without_answers_is_named(recorded: Path) -> None:

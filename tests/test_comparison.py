@@ -117,6 +117,13 @@ def test_significance_comes_before_equivalence() -> None:
     assert a["verdict"] == "better"
 
 
+@pytest.mark.parametrize("name", ["p", "n", "images", "verdict"])
+def test_a_column_of_the_results_cannot_name_the_variants(name: str) -> None:
+    runs = table(baseline=noise(1, 3), a=noise(2, 3)).rename(columns={"variant": name})
+    with pytest.raises(ComparisonError, match=f"by = '{name}': the table of results has a column"):
+        compare(runs, by=name)
+
+
 @pytest.mark.parametrize("metric", ["test_loss", "val_loss", "train_seconds", "duration"])
 def test_of_losses_and_times_the_lower_is_better(metric: str) -> None:
     runs = table(metric, baseline=[0.5, 0.6, 0.7], low=[0.1, 0.21, 0.3], high=[1, 1.11, 1.2])

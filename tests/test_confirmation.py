@@ -117,7 +117,7 @@ def test_a_study_ends_in_a_confirmed_answer_and_a_champion(run: Command, workspa
 
     # So are the figures of the search: pictures, and a page that loads nothing from elsewhere.
     pictures = {file.path for file in client().list_artifacts(parent.info.run_id, "figures/search")}
-    for stem in ("history", "slices", "parallel_coordinates", "learning_curves"):
+    for stem in ("history", "slices", "importance", "learning_curves"):
         assert f"figures/search/{stem}.png" in pictures
     page = client().download_artifacts(parent.info.run_id, "figures/search.html", str(workspace))
     html = Path(page).read_text()

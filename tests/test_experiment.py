@@ -385,9 +385,7 @@ def test_power_is_told_from_the_recorded_spread(
     (workspace / "mlflow.db").unlink()
     nothing = run("width", "--power", "100")
     assert nothing.returncode == 2
-    assert "python -m mnist_lab.experiment seeds --output experiments/results/seeds.csv" in (
-        nothing.stderr
-    )
+    assert "python -m mnist_lab.experiment width --data digits.npz\n" in nothing.stderr
     assert not (workspace / "mlflow.db").exists()
 
     assert run("width").returncode == 0
@@ -426,6 +424,7 @@ def test_mistakes_end_with_2_and_leave_nothing(
         (["width", "--output", "no/folder.csv"], "--output: no/folder.csv: there is no folder"),
         (["width", "--output", "experiments"], "is a folder"),
         (["width", "--power", "0"], "--power"),
+        (["width", "--power", "10", "--output", "o.csv"], "--output is for results"),
         (["width", "--seed", "3"], "--seed"),
     ):
         done = lab_("experiment", *arguments)

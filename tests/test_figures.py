@@ -102,6 +102,7 @@ def test_the_best_trials_of_a_study_are_coloured_and_the_others_grey(
         {
             "run_id": [f"run {number}" for number in numbers],
             "name": [f"trial {number}" for number in numbers],
+            "trial": pd.array(numbers, dtype="Int64"),
             "variant": "trial",
             "study": "s",
             "state": ["COMPLETE"] * 10 + ["PRUNED", "FAIL"],
@@ -126,6 +127,14 @@ def test_the_best_trials_of_a_study_are_coloured_and_the_others_grey(
     drawn = pictures.of_study(both, "s", store=None)  # type: ignore[arg-type]
     assert "trial 9, s epochs=2: 97.90 (n=1)" in texts(drawn["accuracy_seconds"])
     assert "trial 9, s: 97.90 (n=1)" in texts(drawn["accuracy_seconds"])
+    # Of a trial with two seeds the mean counts: one lucky training does not make it the best.
+    lucky = [0.9 if name == "trial 0" else 0.98 for name in trials["name"]]
+    other = trials.assign(run_id=trials["run_id"] + "'", name="", val_accuracy=lucky)
+    trials.loc[0, "val_accuracy"] = 0.999
+    drawn = pictures.of_study(pd.concat([trials, other]), "s", store=None)  # type: ignore[arg-type]
+    shown = texts(drawn["accuracy_seconds"])
+    assert any(text.startswith("trial 9: ") and "(n=2)" in text for text in shown)
+    assert not any(text.startswith("trial 0: ") for text in shown)
 
 
 def test_names_are_text_whatever_they_contain() -> None:

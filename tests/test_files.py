@@ -38,3 +38,11 @@ def test_a_pipe_stays_one_and_gets_the_text(tmp_path: Path) -> None:
 def test_a_folder_that_takes_no_files_is_said_beforehand() -> None:
     with pytest.raises(UserError, match=r"--output: /proc/x\.csv: cannot be written"):
         check_folder(Path("/proc/x.csv"), "--output")
+
+
+def test_a_name_that_is_too_long_and_links_in_a_circle_are_said_beforehand(tmp_path: Path) -> None:
+    circle = tmp_path / "circle.csv"
+    circle.symlink_to(circle.name)
+    for path in (tmp_path / ("x" * 300), circle):
+        with pytest.raises(UserError, match=r"--output: .* cannot be written"):
+            check_folder(path, "--output")

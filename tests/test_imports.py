@@ -268,6 +268,7 @@ ALLOWED = {
     },
     "trial": {
         "config",
+        "connection",
         "importing",
         "interrupts",
         "opening",

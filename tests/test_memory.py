@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import mlflow
 import pytest
 
+import mnist_lab as lab
+from mnist_lab import memory
 from mnist_lab.config import RunConfig
 from mnist_lab.memory import check_memory, least_bytes
+from mnist_lab.tracking import Store
+from mnist_lab.training import _program
+from tests.records import record
 
 
 def test_weights_and_what_the_layers_give_for_a_batch_are_counted() -> None:
@@ -23,3 +29,14 @@ def test_what_does_not_fit_is_refused_with_its_size() -> None:
     wide = RunConfig(hidden=(16, 65_536) * 4, batch_size=1_000_000)
     with pytest.raises(MemoryError, match=r"by 1,000,000 images needs at least 9\d\d\.\d GiB"):
         check_memory(wide, 10_000_000)
+
+
+def test_what_was_compiled_for_other_nets_makes_room(
+    store: Store, small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(store, small)
+    kept = _program.cache_info
+    assert kept().currsize > 0
+    monkeypatch.setattr(memory, "available_bytes", lambda: 0 if kept().currsize else 10**9)
+    run_id = record(store, small, seed=1, hidden=(24,))
+    assert mlflow.MlflowClient().get_run(run_id).info.status == "FINISHED"

@@ -30,7 +30,7 @@ def declared(variants: int) -> ExperimentDeclaration:
 
 def test_power_is_that_of_holms_first_step() -> None:
     runs = table(baseline=noise(1, 6), v1=noise(2, 6), v2=noise(3, 6))
-    told = power_report(declared(6), 30, runs, Path("none.csv"), "")
+    told = power_report(declared(6), 30, runs, Path("none.csv"), "", "again")
     sd = paired_sd(runs)
     shown = 10_000 * detectable_difference(sd, 7, 0.01)
     assert f"of 30 test images of 10,000 needs {seeds_needed(0.003, sd, 0.01)} seeds" in told
@@ -40,4 +40,18 @@ def test_power_is_that_of_holms_first_step() -> None:
 
 def test_one_variant_alone_has_no_power() -> None:
     with pytest.raises(UserError, match="nothing to compare"):
-        power_report(declared(1), 30, table(baseline=noise(1, 6)), Path("none.csv"), "")
+        power_report(declared(1), 30, table(baseline=noise(1, 6)), Path("none.csv"), "", "again")
+
+
+def test_without_a_spread_it_says_what_gives_one(tmp_path: Path) -> None:
+    results = tmp_path / "seeds.csv"
+    for text, said in (
+        (None, r"two seeds at first\n  again"),
+        ("", "seeds.csv is no table of results"),
+        ("a,b\n1,2\n", "seeds.csv is no table of results"),
+        ("stage,data_sha256\nverdict,other\n", r"no two on this data"),
+    ):
+        if text is not None:
+            results.write_text(text)
+        with pytest.raises(UserError, match=said):
+            power_report(declared(2), 30, table(baseline=[0.9]), results, "this", "again")

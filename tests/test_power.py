@@ -59,3 +59,8 @@ def test_power_of_nothing_is_refused() -> None:
         seeds_needed(0.0, 0.002)
     with pytest.raises(ComparisonError, match="standard deviation of nan"):
         seeds_needed(0.001, math.nan)
+
+
+def test_more_seeds_than_there_are_is_said() -> None:
+    with pytest.raises(ComparisonError, match="more than 1,000,000,000 seeds"):
+        seeds_needed(1e-12, 0.002)

@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+import pytest
+
 from mnist_lab.process import is_dead, this_process
 from tests.conftest import ROOT
 
@@ -53,3 +56,11 @@ def test_of_another_machine_nothing_is_known() -> None:
     assert not is_dead(f"elsewhere/1/2 {number} {float(started) - 60:.2f}")
     assert not is_dead("not of our making")
     assert not is_dead("")
+
+
+def test_a_clock_that_is_set_kills_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = this_process()
+    created = psutil.Process().create_time()
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: created + 60)
+    assert this_process() == told
+    assert not is_dead(told)

@@ -74,6 +74,8 @@ def test_one_cycle_rises_for_a_third_and_falls_to_nearly_nothing() -> None:
         ({"type": "linaer", "final": 0.0}, "did you mean 'linear'?"),
         ({"type": "linear", "fianl": 0.0}, "did you mean 'final'?"),
         ({"type": "step", "factor": 0.0, "every": 1}, "greater than 0"),
+        ({"type": "linear", "final": 0.0, "until": 1.0, "warmup": 3.0}, "until: 1 is over before"),
+        ({"type": "flat_linear", "final": 0.0, "until": 1.0, "flat": 1.0}, "begins, at epoch 1"),
     ],
 )
 def test_wrong_settings_are_refused_by_name(settings: dict[str, Any], said: str) -> None:
@@ -85,3 +87,17 @@ def test_wrong_settings_are_refused_by_name(settings: dict[str, Any], said: str)
 def test_a_momentum_schedule_needs_momentum() -> None:
     with pytest.raises(ConfigError, match="momentum_schedule: needs optimizer 'sgd'"):
         lab.RunConfig(momentum_schedule={"type": "linear", "final": 0.9})
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"type": "linear", "final": 1.0}, "momentum_schedule.final: is a momentum, which is less"),
+        ({"type": "constant", "warmup": 1.0, "initial": 2.0}, "momentum_schedule.initial: is a mo"),
+        ({"type": "exponential", "factor": 1.5}, "momentum_schedule.factor: is at most 1"),
+    ],
+)
+def test_a_momentum_stays_below_1(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        lab.RunConfig(optimizer="sgd", momentum=0.9, momentum_schedule=settings)
+    assert said in str(error.value)

@@ -70,6 +70,12 @@ def test_seeds_follow_each_other(tmp_path: Path) -> None:
         ("low = 1, high = 5, step = 2", "low = 1, high = 5, step = 2, log = true", "epochs.step"),
         ("step = 0.3", "log = false", "search.dropout: has no points for sampler 'grid'; give it"),
         ("trials = 4", "trials = 28", "trials: 28 is more than the 27 points of the grid"),
+        ("high = 5, step = 2", f"high = {10**29}", "search.epochs: "),
+        (
+            "[[], [512], [64, 32]]",
+            "[{ a = 1 }]",
+            "search.hidden.choices.0: {'a': 1} is not accepted: it should be a number, a text",
+        ),
         ("[64, 32]]", "512]", "choices [[], [512], 512] are not all different"),
         ("[64, 32]]", "[64, 0]]", "search.hidden: hidden.1: 0 is not accepted"),
         ('"grid"', '"cmaes"', "search.hidden: is categorical; sampler 'cmaes' searches numbers"),
@@ -235,3 +241,17 @@ def space(trial):
     trial = optuna.trial.FixedTrial({"width": 9})
     found = load_space("d.py:space", tmp_path).configuration(trial, RunFields())
     assert found == lab.RunConfig(hidden=9)
+
+
+def test_a_step_that_a_sampler_counted_in_doubles_is_the_one_that_is_meant(tmp_path: Path) -> None:
+    study = declared(
+        "[search]\ndropout = { type = 'float', low = 0.0, high = 0.7, step = 0.1 }", tmp_path
+    )
+    for step in range(8):
+        assert study.values({"dropout": 0.0 + step * 0.1}) == {"dropout": step / 10}
+
+
+def test_a_number_of_trials_that_nobody_gave_is_said_to_be_the_default(tmp_path: Path) -> None:
+    text = 'sampler = "grid"\npruner = "none"\n[search]\n'
+    with pytest.raises(lab.UserError, match="trials: 20, the default, is more than the 2 points"):
+        declared(text + "epochs = { type = 'int', low = 1, high = 2 }", tmp_path)

@@ -162,6 +162,7 @@ def test_a_study_runs_on_a_cluster_with_servers_of_its_own(
                 }
                 assert f"{uri}/#/experiments/" in out
                 assert "secret" not in out
+                assert "View run" not in out  # MLflow's own line, which has the password
             check(url, 4)
             assert not two_at_once(url)
             assert two_at_once(url, "something else")
@@ -269,6 +270,9 @@ def test_a_worker_that_its_nanny_does_not_bring_back_is_replaced(
     place = cluster.place_of("sqlite:///mlflow.db", small, None)
     with cluster.local_cluster(2, place) as team:
         assert team.room() == 2
+        # No share of the memory after which Dask would pause a worker, for good.
+        known = team._client.scheduler_info()["workers"].values()
+        assert {worker["memory_limit"] or None for worker in known} == {None}
         first = processes(team)
         os.kill(next(iter(first)), signal.SIGKILL)
         deadline = time.monotonic() + 60
