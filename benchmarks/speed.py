@@ -187,7 +187,7 @@ def page() -> str:
 
 def _of_study() -> dict[str, str]:
     """What the text says of the whole search."""
-    rows = pd.read_csv(RESULTS / "study.csv", comment="#").set_index("measure")
+    rows = pd.read_csv(RESULTS / "study.csv", comment="#", dtype=str).set_index("measure")
     medians = rows[rows["seed"] == "median"]["ratio"].map(
         lambda ratio: f"{float(ratio):.2f}" if ratio.replace(".", "").isdecimal() else ratio
     )

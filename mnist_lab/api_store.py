@@ -45,9 +45,13 @@ def read_runs(client: mlflow.MlflowClient, experiment_id: str, at_once: int = 1)
             while pages[-1].token:
                 following = range(len(pages), len(pages) + at_once)
                 pages += pool.map(page, map(_token, following))
+        # One that was begun meanwhile moved another from a page that was still to be read to one
+        # that was read before.
+        if _first(page(None)) != _first(pages[0]):
+            pages = [page(None)]
     while pages[-1].token:
         pages.append(page(pages[-1].token))
-    # A run that is begun meanwhile moves the others, one of them to the next page.
+    # In turn it moves one to the next page, where it is read again.
     found = {run.info.run_id: run for part in pages for run in part}.values()
     return [
         RunRecord(
@@ -62,6 +66,10 @@ def read_runs(client: mlflow.MlflowClient, experiment_id: str, at_once: int = 1)
         )
         for run in found
     ]
+
+
+def _first(page: Any) -> str:
+    return str(page[0].info.run_id) if page else ""
 
 
 def _token(page: int) -> str:

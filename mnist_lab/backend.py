@@ -12,12 +12,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mnist_lab.declared import UserError
 from mnist_lab.deferred import defer
 
 # No C++ logs: at level ERROR, a machine without a GPU is told that CUDA failed. What goes wrong
 # in a computation is raised all the same. What a user has set is obeyed.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Whatever a user's profile says for other programs: nothing here can do with another one.
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 # Before its logger is set up, TensorFlow writes these to the stderr of the process whatever
 # the level: "I0000 00:00:… port.cc:153] oneDNN custom operations are on" and the like.
@@ -27,10 +29,13 @@ _NOISE = re.compile(r"[IW]\d{4} |WARNING: All log messages before absl::Initiali
 @contextmanager
 def _without_noise() -> Iterator[None]:
     """Hold back what is written to file descriptor 2; pass on all that is not start-up noise."""
+    if sys.stderr is None:  # nothing is to be kept quiet, and 2 may be another file by now
+        yield
+        return
     sys.stderr.flush()
     try:
         stderr = os.dup(2)
-    except OSError:  # a process without stderr has nothing to keep quiet
+    except OSError:
         yield
         return
     with tempfile.TemporaryFile() as held:
@@ -52,6 +57,12 @@ defer("keras", "wrappers", "visualization", "src.visualization")
 with _without_noise():
     import keras
     import tensorflow as tf
+
+if keras.config.backend() != "tensorflow":
+    raise UserError(
+        f"Keras was imported before mnist_lab, with its backend '{keras.config.backend()}'; "
+        "expected 'tensorflow', or mnist_lab to be imported first"
+    )
 
 # Its warnings about retracing count all our programs, each traced once, as one function.
 tf.get_logger().setLevel("ERROR")

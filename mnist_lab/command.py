@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -13,6 +15,7 @@ from mnist_lab.config import UserError
 
 MISTAKE = 2
 INTERRUPTED = 130  # the shells' status for a process ended by Ctrl-C
+EPOCH = "epoch"  # what the name of a thread begins with that trains for one
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,6 +30,10 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(MISTAKE)
         except KeyboardInterrupt as interrupt:
             click.echo(f"\ninterrupted{': ' if str(interrupt) else ''}{interrupt}", err=True)
+            if any(thread.name.startswith(EPOCH) for thread in threading.enumerate()):
+                # It computes outside of Python, where nothing calls it off, and Python would wait.
+                sys.stdout.flush()
+                os._exit(INTERRUPTED)
             sys.exit(INTERRUPTED)
 
     return guarded

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Literal, Self
@@ -203,8 +204,8 @@ class RunFields(Declared):
     input_dropout: Probability = 0.0
     alpha_dropout: Probability = 0.0
     drop_connect: Probability = 0.0
-    input_noise: float = Field(default=0.0, ge=0.0, le=1_000.0)
-    hidden_noise: float = Field(default=0.0, ge=0.0, le=1_000.0)
+    input_noise: float = Field(default=0.0, ge=0.0, le=1.0)  # Keras' layer takes no more
+    hidden_noise: float = Field(default=0.0, ge=0.0, le=1.0)
     # The images.
     scaling: Scaling = "range"
     pixel_low: float = Field(default=0.0, ge=-1_000.0, le=1_000.0)
@@ -288,8 +289,13 @@ class RunFields(Declared):
         for key in ("final", "initial"):
             if (getattr(schedule, key) or 0.0) >= 1.0:
                 yield f"momentum_schedule.{key}", "is a momentum, which is less than 1"
-        if (schedule.factor or 0.0) > 1.0:
-            yield "momentum_schedule.factor", "is at most 1, for a momentum is less than 1"
+        if schedule.factor is not None and self.momentum:
+            steps = (self.epochs - 1) // schedule.every if schedule.every else self.epochs
+            if math.log(self.momentum) + steps * math.log(schedule.factor) >= 0:
+                yield (
+                    "momentum_schedule.factor",
+                    f"{schedule.factor:g} makes the momentum 1 or more within {self.epochs} epochs",
+                )
 
 
 class RunConfig(RunFields):

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from mnist_lab import sqlite_store
 from mnist_lab.config import UserError
@@ -83,8 +83,9 @@ def probe(uri: str, shown: str) -> None:
             )
     elif scheme in _PORTS:
         try:
-            address = (parts.hostname or "", parts.port or _PORTS[scheme])
-            socket.create_connection(address, timeout=_PROBE_SECONDS).close()
+            if _is_reached_directly(parts):
+                address = (parts.hostname or "", parts.port or _PORTS[scheme])
+                socket.create_connection(address, timeout=_PROBE_SECONDS).close()
             if not scheme.startswith("http"):
                 _log_in(uri)
         except Exception as error:  # each driver of a database has errors of its own
@@ -92,6 +93,16 @@ def probe(uri: str, shown: str) -> None:
                 f"MLFLOW_TRACKING_URI: {shown} cannot be reached "
                 f"({first_line(error, uri, shown)}); expected {ACCEPTED}"
             ) from None
+
+
+def _is_reached_directly(parts: SplitResult) -> bool:
+    """Whether there is a connection of our own: none by way of a proxy or of a socket's file."""
+    import urllib.request
+
+    if not parts.hostname:
+        return parts.scheme.startswith("http")
+    proxied = parts.scheme in urllib.request.getproxies()
+    return not proxied or bool(urllib.request.proxy_bypass(parts.hostname))
 
 
 def _log_in(uri: str) -> None:

@@ -50,7 +50,9 @@ def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[s
     """Put a pydantic error into plain words: (dotted key, what is wrong) for each mistake."""
     of_unions: set[tuple[str | int, ...]] = set()
     for detail in error.errors():
-        place = _without_branches(detail["loc"])
+        place = detail["loc"]
+        if detail["type"] in _OF_SCALARS:
+            place = _without_branches(place)
         keys, known = _walk(model, place)
         key = ".".join(keys)
         if place != detail["loc"]:  # one mistake, told once for each type that is accepted there
@@ -90,7 +92,12 @@ _IN_TOML = {
     "valid dictionary": "table",
     "valid tuple": "list",
 }
-_SCALAR = "a number, a text, true, false, or a list of numbers"
+_SCALAR = "a finite number, a text, true, false, or a list of numbers"
+# pydantic's types of mistakes that one of these branches can meet.
+_OF_SCALARS = (
+    *("int_type", "int_from_float", "float_type", "finite_number"),
+    *("string_type", "bool_type", "tuple_type"),
+)
 _BRANCHES = ("int", "float", "str", "bool")
 _LONGEST = 80  # characters of a value that are shown
 

@@ -69,14 +69,16 @@ def deliver(client: mlflow.MlflowClient, measured: Measured, folder: Path) -> st
     tags = _tags(client, measured, run)
     if measured.dataset is not None:
         log_dataset(client, run_id, measured.dataset)
-    if (folder / "files").is_dir():
+    resumed = _was_resumed(run, measured)
+    if (folder / "files").is_dir() and not resumed:
         client.log_artifacts(run_id, str(folder / "files"))
     if measured.has_model:
         tags["model_uri"] = logged_model.upload_once(
             client, run.info.experiment_id, run_id, folder / "model"
         )
-    if _was_resumed(run, measured):
+    if resumed:
         # How it went on and ended is on record already.
+        _send_missing(client, run_id, folder / "files")
         log_batch(client, run_id, {}, measured.params, measured.metrics)
         return run_id
     log_batch(client, run_id, tags, measured.params, measured.metrics)
@@ -85,6 +87,16 @@ def deliver(client: mlflow.MlflowClient, measured: Measured, folder: Path) -> st
     status = measured.status or ("FINISHED" if measured.is_complete else "FAILED")
     client.set_terminated(run_id, status, measured.end_ms)
     return run_id
+
+
+def _send_missing(client: mlflow.MlflowClient, run_id: str, files: Path) -> None:
+    """Send the files that a run does not have."""
+    for path in sorted(path for path in files.rglob("*") if path.is_file()):
+        place = path.parent.relative_to(files).as_posix()
+        inside = None if place == "." else place
+        known = {file.path.rpartition("/")[2] for file in client.list_artifacts(run_id, inside)}
+        if path.name not in known:
+            client.log_artifact(run_id, str(path), inside)
 
 
 def _was_resumed(run: mlflow.entities.Run, measured: Measured) -> bool:

@@ -80,7 +80,10 @@ def _table(done: list[FrozenTrial], declaration: StudyDeclaration) -> pd.DataFra
 
 
 def _importances(study: optuna.Study) -> dict[str, float]:
-    """Each parameter's share, by fANOVA of the first goal; empty where nothing can be told."""
+    """The parameters' main effects on the first goal by fANOVA, as shares of their sum.
+
+    Empty where nothing can be told.
+    """
     complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     if len(complete) < 2 or len({trial.values[0] for trial in complete}) < 2:
         return {}

@@ -73,4 +73,22 @@ def available_bytes() -> int:
         used = int((_CGROUP / "memory.current").read_text())
     except (OSError, ValueError):  # no container, or one without a limit
         return free
-    return min(free, max(limit - used, 0))
+    return min(free, max(limit - used + _cached(), 0))
+
+
+def _cached() -> int:
+    """What the container's files take in memory, which is given up for whatever needs it."""
+    try:
+        lines = (_CGROUP / "memory.stat").read_text().splitlines()
+        return int(dict(line.split() for line in lines)["inactive_file"])
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def total_bytes() -> int:
+    """The memory of this machine, or of its container."""
+    total = int(psutil.virtual_memory().total)
+    try:
+        return min(total, int((_CGROUP / "memory.max").read_text()))
+    except (OSError, ValueError):
+        return total

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mnist_lab.backend import keras
-from mnist_lab.config import RunConfig
+from mnist_lab.config import ConfigError, RunConfig
 from mnist_lab.data import CLASSES, SIDE
 from mnist_lab.layers import AlphaDropout, DropConnect, Dropout, GaussianNoise, Noise
 from mnist_lab.optimizers import OUTPUT_LAYER
@@ -30,7 +30,16 @@ def build_network(config: RunConfig, seed: int = 0) -> keras.Model:
 
     Input: (n, 28, 28) float32 in [0, 255]. Output: (n, 10) float32, before the output's
     non-linearity. The statistics of the images that preprocessing needs are not set.
+
+    Raises:
+        ConfigError: Keras is set to compute in other numbers than float32.
     """
+    policy = keras.config.dtype_policy().name
+    if policy != "float32":
+        raise ConfigError(
+            f"Keras is set to '{policy}', by keras.config or in ~/.keras/keras.json; expected "
+            "'float32'"
+        )
     images = keras.Input((SIDE, SIDE))
     build = _Builder(config, seed)
     x = preprocessing(config, images)
@@ -95,8 +104,13 @@ def activation(config: RunConfig, x: keras.KerasTensor) -> keras.KerasTensor:
     if config.activation == "maxout":
         pieces = config.maxout_pieces
         x = keras.layers.Reshape((pieces, x.shape[-1] // pieces))(x)
-        return keras.layers.GlobalMaxPooling1D()(x)
+        return keras.layers.GlobalMaxPooling1D(data_format="channels_last")(x)
     return keras.layers.Activation(config.activation)(x)
+
+
+def _mean_of_patches(x: keras.KerasTensor) -> keras.KerasTensor:
+    # As the network is built, whatever order of axes a user's Keras is set to.
+    return keras.layers.GlobalAveragePooling1D(data_format="channels_last")(x)
 
 
 def _mlp(config: RunConfig, build: _Builder, x: keras.KerasTensor) -> keras.KerasTensor:
@@ -140,7 +154,9 @@ def _mixer(config: RunConfig, build: _Builder, x: keras.KerasTensor) -> keras.Ke
         x = keras.layers.Add()([x, y])
         y = build.dense(config.block_width)(keras.layers.LayerNormalization()(x))
         x = keras.layers.Add()([x, build.dense(width)(activation(config, y))])
-    return keras.layers.GlobalAveragePooling1D()(keras.layers.LayerNormalization()(x))
+    return keras.layers.GlobalAveragePooling1D(data_format="channels_last")(
+        keras.layers.LayerNormalization()(x)
+    )
 
 
 def _gmlp(config: RunConfig, build: _Builder, x: keras.KerasTensor) -> keras.KerasTensor:
@@ -165,7 +181,9 @@ def _gmlp(config: RunConfig, build: _Builder, x: keras.KerasTensor) -> keras.Ker
         )(gate)
         y = keras.layers.Multiply()([kept, keras.layers.Permute((2, 1))(gate)])
         x = keras.layers.Add()([x, build.dense(width)(y)])
-    return keras.layers.GlobalAveragePooling1D()(keras.layers.LayerNormalization()(x))
+    return keras.layers.GlobalAveragePooling1D(data_format="channels_last")(
+        keras.layers.LayerNormalization()(x)
+    )
 
 
 _ARCHITECTURES: dict[str, Callable[[RunConfig, _Builder, keras.KerasTensor], keras.KerasTensor]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import time
 import uuid
@@ -11,13 +10,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import optuna
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from mnist_lab import postgresql, sqlite_store
@@ -27,13 +24,12 @@ from mnist_lab.connection import alone, first_line, without_password
 from mnist_lab.data import Dataset
 from mnist_lab.files import whole
 from mnist_lab.process import is_dead, this_process
+from mnist_lab.retries import try_again
 from mnist_lab.room import check_database
-from mnist_lab.sampling import ByNumber, pruner
+from mnist_lab.sampling import ByPlace, pruner
 from mnist_lab.space import MAXIMIZED, StudyDeclaration
 
 HEARTBEAT_SECONDS = 15
-# How often a trial is tried again whose process was killed.
-RETRIES = 3
 # Whoever makes a study on another machine has filled it by then, or was killed.
 _PATIENCE_SECONDS = 30
 # Trials that have a configuration.
@@ -127,27 +123,16 @@ def _storage(url: str, made: bool = False) -> RDBStorage:
         )
 
 
-def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Let a failed trial be tried again, as Optuna does with one whose process was killed.
-
-    One that had failed for a reason of its own by then is not; what was said of it is not
-    inherited by the trial in its place.
-    """
-    if "failure" in trial.user_attrs:
-        return
-    trial = copy.deepcopy(trial)
-    trial.user_attrs.pop("called_off", None)
-    RetryHeartbeatStaleTrialCallback(RETRIES)(study, trial)
-
-
-def alone_with(url: str) -> AbstractContextManager[None]:
+def alone_with(url: str, what: str = "storage") -> AbstractContextManager[None]:
     """Hold off other processes that use a storage: of PostgreSQL all, else those of this machine.
+
+    With PostgreSQL only those that use it for the same; `what` says for what.
 
     The tables of a new database can be made by one process at a time, and nothing else keeps two
     of them from asking for the last trial both.
     """
     if postgresql.is_postgresql(url):
-        return postgresql.alone_on(url)
+        return postgresql.alone_on(url, what)
     path = sqlite_store.local_path(url) or Path("storage")
     # Where there is no folder, opening the storage says so.
     return alone(path) if path.parent.is_dir() else contextlib.nullcontext()
@@ -261,7 +246,7 @@ def _study(declaration: StudyDeclaration, study_name: str, storage: RDBStorage) 
         storage=storage,
         study_name=study_name,
         directions=_directions(declaration),
-        sampler=ByNumber(declaration),
+        sampler=ByPlace(declaration),
         pruner=pruner(declaration),
         load_if_exists=True,
     )
@@ -297,7 +282,6 @@ def _enqueue(
 ) -> None:
     """Let the trials that are known beforehand wait in the storage: the baseline's is the first."""
     again = bool(study.trials)  # an earlier call was killed in the midst of this
-    points: list[dict[str, Any]] = []
     if space is not None:
         if declaration.first:
             fixed = declaration.config
@@ -315,13 +299,8 @@ def _enqueue(
             study.enqueue_trial(declaration.first, attributes, skip_if_exists=again)
         return
     baseline = declaration.baseline_parameters()
-    if declaration.sampler == "grid":
-        points = [point for point in declaration.grid() if point != baseline]
-        np.random.default_rng(declaration.seed).shuffle(points)
-    if baseline is not None:
+    if baseline is not None:  # of a grid each point is told as it is asked for, the first as well
         study.enqueue_trial(baseline, {"variant": "baseline"}, skip_if_exists=again)
-    for point in points:
-        study.enqueue_trial(point, skip_if_exists=again)
 
 
 def _check_same(

@@ -104,6 +104,17 @@ def build_optimizer(config: RunConfig, network: keras.Model) -> keras.optimizers
     return optimizer
 
 
+def constants_of(config: RunConfig) -> dict[str, object]:
+    """The constants of the optimizer as they are used, Keras' own where the configuration has none.
+
+    A mapping from Keras' name of each to its value.
+    """
+    constants = {name: getattr(config, name) for name in CONSTANTS[config.optimizer]}
+    given = {name: value for name, value in constants.items() if value is not None}
+    told = OPTIMIZERS[config.optimizer](learning_rate=config.learning_rate, **given).get_config()
+    return {name: told[name] for name in constants if name in told}
+
+
 def optimizer_variables(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
     """All that an update reads or writes besides the network, its numbers included."""
     held = [value for value in vars(optimizer).values() if isinstance(value, keras.Variable)]

@@ -11,7 +11,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from mnist_lab.config import RunConfig
-from mnist_lab.recovery import counts
+from mnist_lab.retries import counts
 from mnist_lab.space import MAXIMIZED, StudyDeclaration
 from mnist_lab.tracking import Run
 

@@ -53,6 +53,10 @@ def of_study(runs: pd.DataFrame, name: str, store: Store) -> dict[str, Figure]:
         name: of the MLflow experiment.
         store: where epochs are recorded.
     """
+    # Of a study that was begun anew the newer one is drawn.
+    by_age = runs.sort_values("start_time", kind="stable")
+    newest = by_age.groupby("study", dropna=False)["parent"].transform("last")
+    runs = by_age[by_age["parent"] == newest]
     trials = runs[runs["state"] == "COMPLETE"]
     # Of a trial with several seeds the mean counts, as for the study.
     trials = trials.assign(name="trial " + trials["trial"].astype(str))

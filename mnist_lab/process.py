@@ -13,6 +13,7 @@ KILLED = "its process was killed"
 
 # Two processes of one number are apart by more than this; the clock's rounding is not.
 _SAME_START_SECONDS = 0.5
+_SINCE_1970 = 1e9  # no machine has been up for so many seconds
 
 
 def this_process() -> str:
@@ -35,7 +36,10 @@ def is_dead(process: str) -> bool:
         now = psutil.Process(int(number))
         if now.status() == psutil.STATUS_ZOMBIE:  # it has ended, and nobody has asked how
             return True
-        return abs(_started(now) - float(started)) > _SAME_START_SECONDS
+        # Until lately it was told by the clock on the wall, as seconds since 1970.
+        then = float(started)
+        start = now.create_time() if then > _SINCE_1970 else _started(now)
+        return abs(start - then) > _SAME_START_SECONDS
     except psutil.NoSuchProcess:
         return True
     except ValueError:  # not of our making
@@ -52,7 +56,7 @@ def _started(process: psutil.Process) -> float:
         # The fields after the program's name, which may contain anything.
         fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
         return int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    except FileNotFoundError:  # it has ended just now, or this is not Linux
+    except (FileNotFoundError, ProcessLookupError):  # it has ended just now, or this is not Linux
         return float(process.create_time())
 
 

@@ -10,10 +10,11 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("mnist_lab", "tensorflow", "keras", "numpy", "mlflow", "optuna")
@@ -27,9 +28,16 @@ _NOT_DECIDING = ("config", "provenance")
 # Whatever a user's git shows on screen, what is recorded is a patch that `git apply` takes.
 _DIFF = (
     *("diff", "--no-color", "--no-ext-diff", "--no-textconv"),
-    *("--src-prefix=a/", "--dst-prefix=b/", "--unified=3"),
+    *("--src-prefix=a/", "--dst-prefix=b/", "--unified=3", "--submodule=short", "-O/dev/null"),
 )
 _MOST_UNTRACKED = 1_000_000  # bytes of a file
+_MOST_UNTRACKED_IN_ALL = 5_000_000  # bytes
+_MOST_NAMED = 20  # files that are left out
+# What the commands themselves leave behind, and what would grow with each of them.
+_OUR_FOLDERS = ("mlruns", "unsent")
+_OUR_STORE = "mlflow.db"
+# They would have git look into another checkout than the one that is asked for.
+_MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX")
 _MOST_BINARY = 1_000_000  # bytes, before and after, of the binary files in a patch
 
 
@@ -44,7 +52,9 @@ class GitState:
     Attributes:
         commit: SHA-1 of HEAD, or "" where git names none.
         diff: what differs from HEAD, untracked files included, as a patch; "" for a clean tree.
-            Binary files over 1 MB in all, and each untracked file over 1 MB, are only named.
+            Binary files over 1 MB in all, each untracked file over 1 MB, and what is over 5 MB of
+            untracked files, are only named. The store of the runs, and a Python environment, are
+            left out, and all untracked files where git is told not to show them.
         problem: why commit or diff lack something, in git's words; "" where they are complete.
     """
 
@@ -110,31 +120,62 @@ def _diff(root: Path) -> tuple[str, str]:
             "GIT_OBJECT_DIRECTORY": scratch,
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{objects}"',  # in quotes, a colon is no end
         }
-        large = _large_untracked(root)
-        problem = ""
-        without = (f":(exclude,literal){name}" for name in large)
-        try:
-            _git(root, "add", "--intent-to-add", "--ignore-errors", ".", *without, **environment)
-        except _RefusalError as refusal:  # of a file or folder; the others are added all the same
-            problem = str(refusal)
+        problem, named = "", ""
+        if _shows_untracked(root):
+            without, named = _left_out(root)
+            wanted = "\0".join([".", *(f":(exclude,literal){name}" for name in without)])
+            add = ("add", "--intent-to-add", "--ignore-errors", "--pathspec-from-file=-")
+            try:
+                _git(root, *add, "--pathspec-file-nul", given=wanted, **environment)
+            except _RefusalError as refusal:  # of a file or folder; all others are added
+                problem = str(refusal)
         diff = _git(root, *_DIFF, "HEAD", **environment)
         if re.search(r"^Binary files ", diff, re.MULTILINE):
             sizes = _git(root, *_DIFF, "--stat", "--no-renames", "HEAD", **environment)
             pairs = re.findall(r"\| +Bin (\d+) -> (\d+) bytes$", sizes, re.MULTILINE)
             if sum(int(before) + int(after) for before, after in pairs) <= _MOST_BINARY:
                 diff = _git(root, *_DIFF, "--binary", "HEAD", **environment)
-        named = (
-            f"Untracked, too large for a patch: {name} ({size:,} bytes)\n"
-            for name, size in large.items()
-        )
-        return "".join(named) + diff, problem  # git takes what stands before a patch for a letter
+        if dirty := re.findall(r"^\+Subproject commit \w+-dirty$", diff, re.MULTILINE):
+            problem = f"{problem}\n{len(dirty)} submodule(s) have changes of their own".strip()
+        return named + diff, problem  # git takes what stands before a patch for a letter
 
 
-def _large_untracked(root: Path) -> dict[str, int]:
-    """Untracked files that would make each run's patch as large as they are, with their bytes."""
+def _shows_untracked(root: Path) -> bool:
+    """Whether git is to show untracked files: in a home folder they may be keys and passwords."""
+    try:
+        shown = _git(root, "config", "--get", "status.showUntrackedFiles").strip()
+    except _RefusalError:  # it is not set
+        return True
+    return shown not in ("no", "false")
+
+
+def _left_out(root: Path) -> tuple[list[str], str]:
+    """Untracked files that are no part of the patch, and lines that name those that are missed."""
     names = _git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
-    sizes = {name: _size(root / name) for name in names if name}
-    return {name: size for name, size in sizes.items() if size > _MOST_UNTRACKED}
+    ours = [name for name in names if name and _is_output(root, name)]
+    sizes = {name: _size(root / name) for name in names if name and name not in set(ours)}
+    room = _MOST_UNTRACKED_IN_ALL
+    large: dict[str, int] = {}
+    for name, size in sorted(sizes.items(), key=lambda item: item[1]):
+        if size > min(room, _MOST_UNTRACKED):
+            large[name] = size
+        else:
+            room -= size
+    lines = [
+        f"Untracked, too large for a patch: {name} ({size:,} bytes)\n"
+        for name, size in list(large.items())[:_MOST_NAMED]
+    ]
+    if (more := len(large) - _MOST_NAMED) > 0:
+        lines.append(f"and {more:,} more\n")
+    return [*ours, *large], "".join(lines)
+
+
+def _is_output(root: Path, name: str) -> bool:
+    """Whether a file is of the record itself, or of the environment that Python runs in."""
+    *folders, file = name.split("/")
+    if set(_OUR_FOLDERS) & set(folders) or file.startswith(_OUR_STORE):
+        return True
+    return sys.prefix != str(root) and (root / name).is_relative_to(sys.prefix)
 
 
 def _size(path: Path) -> int:
@@ -144,8 +185,14 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _git(root: Path, *arguments: str, **environment: str) -> str:
-    """What git prints in the checkout at `root`.
+def _git(root: Path, *arguments: str, given: str = "", **environment: str) -> str:
+    """What git prints in the checkout at `root`; what is no UTF-8 stays what it is, byte by byte.
+
+    Args:
+        root: of the checkout.
+        arguments: of git.
+        given: to its standard input.
+        environment: variables that are set for it.
 
     Raises:
         _RefusalError: it ended in an error; has its message.
@@ -153,17 +200,19 @@ def _git(root: Path, *arguments: str, **environment: str) -> str:
     # Git refuses other users' checkouts, as one often is in a container, for what their
     # configuration may run. The folder that this package was imported from is trusted already.
     trusted = _package().parent
+    inherited = {key: value for key, value in os.environ.items() if key not in _MISLEADING}
     command = ["git", "-C", str(root), "-c", f"safe.directory={trusted}"]
     done = subprocess.run(
         [*command, "-c", "core.quotePath=true", *arguments],
-        env={**os.environ, "LC_ALL": "C", **environment},
+        env={**inherited, "LC_ALL": "C", **environment},
+        input=given.encode(errors="surrogateescape"),
         capture_output=True,
         check=False,
     )
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()
         raise _RefusalError(f"git {arguments[0]}: {said or f'exit code {done.returncode}'}")
-    return done.stdout.decode(errors="replace")
+    return done.stdout.decode(errors="surrogateescape")
 
 
 @cache
@@ -210,8 +259,15 @@ def environment() -> dict[str, str]:
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cores": str(cores()),
-        **{f"version.{name}": version(name) for name in PACKAGES},
+        **{f"version.{name}": _version(name) for name in PACKAGES},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # it runs from a folder, and is not installed
+        return "unknown"
 
 
 def cores() -> int:

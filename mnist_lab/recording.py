@@ -8,7 +8,8 @@ from collections.abc import Callable
 from mnist_lab.backend import tf
 from mnist_lab.config import RunConfig
 from mnist_lab.data import Dataset
-from mnist_lab.memory import check_memory
+from mnist_lab.memory import check_memory, least_bytes, total_bytes
+from mnist_lab.optimizers import constants_of
 from mnist_lab.progress import Watcher
 from mnist_lab.tracking import Run
 from mnist_lab.training import Epoch, release_programs, threads, train
@@ -37,7 +38,8 @@ def record(
         _make_room(config, len(data.train_labels) - config.validation_size)
         training = train(config, data, seed=seed)
         training.begin()  # it compiles while Python writes down how it begins
-        run.log_start(config, seed, threads(), data, training.parameters)
+        constants = constants_of(config)
+        run.log_start(config, seed, threads(), data, training.parameters, constants)
         started = True
         watcher.begin(config.epochs)
         for epoch in training:
@@ -59,7 +61,9 @@ def record(
         if not started:
             parameters = None if training is None else training.parameters
             run.log_start(config, seed, threads(), data, parameters)
-        run.fail(f"out of memory: {error}")
+        # What others use of the memory is another amount next time.
+        images = len(data.train_labels) - config.validation_size
+        run.fail(f"out of memory: {error}", least_bytes(config, images) > total_bytes())
 
 
 def _make_room(config: RunConfig, images: int) -> None:

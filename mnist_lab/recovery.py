@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import optuna
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from mnist_lab.opening import RETRIES, STUDY_ID, try_again
+from mnist_lab.opening import STUDY_ID
 from mnist_lab.process import KILLED, is_dead, is_here
+from mnist_lab.retries import (
+    counts,
+    finish_failing,
+    mark_called_off,
+    try_again,
+    was_called_off,
+)
 from mnist_lab.sqlite_store import RunRecord
 from mnist_lab.tracking import PARENT_TAG, Store
 
 PROCESS = "process"
-# Of a trial that is tried in the place of one that was called off: the number of that one.
-_IN_PLACE_OF = "in_place_of"
-_LINKED = "linked"
 # Between asking for a trial and writing down who did lie some milliseconds.
 _UNOWNED = timedelta(seconds=20)
 # Between telling a study of a trial's end and ending its run lies the upload of nothing.
@@ -39,50 +43,29 @@ def owner(trial: FrozenTrial) -> str | None:
     return str(process) if number == trial.number else None
 
 
-def fail_dead_trials(study: optuna.Study, storage: RDBStorage) -> bool:
+def fail_dead_trials(study: optuna.Study, storage: RDBStorage, spared: set[int]) -> bool:
     """Fail the trials whose process is dead, and let them be tried again; whether there were any.
 
-    Of a process on this machine that is known; of one elsewhere when its heartbeat has stopped
-    for a minute.
+    Of a process on this machine that is known; of any other, and of one that lives and is at work
+    on something else, when its heartbeat has stopped for a minute.
+
+    Args:
+        study: whose trials they are.
+        storage: of the study.
+        spared: trials of living processes of this machine that were spared before: a heart stands
+            still for a while where the machine was asleep.
     """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     for trial in running:
         if _is_dead(trial):
             fail_and_retry(study, storage, trial.number)
-        elif is_here(owner(trial) or ""):
-            # It lives; if its heart stood still, so did this machine.
+        elif is_here(owner(trial) or "") and trial.number not in spared:
+            spared.add(trial.number)
             storage.record_heartbeat(id_of(study.study_name, storage, trial.number))
     fail_stale_trials(study)
     trials = study.get_trials(deepcopy=False)
-    _finish_recovery(study, trials)
+    finish_failing(study, trials)
     return any(trials[trial.number].state == TrialState.FAIL for trial in running)
-
-
-def _finish_recovery(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-    """Let trials be tried again whose process, or who failed them, was killed before saying so."""
-    replaced = {
-        number
-        for trial in trials
-        for number in (
-            *trial.system_attrs.get("retry_history", ()),
-            trial.user_attrs.get(_IN_PLACE_OF),
-        )
-    }
-    for trial in trials:
-        if trial.state != TrialState.FAIL or trial.number in replaced or counts(trial):
-            continue
-        if "called_off" not in trial.user_attrs:
-            try_again(study, trial)
-        elif trial.user_attrs["called_off"] == _LINKED:  # by a version that links what follows
-            try_next(study, trial)
-
-
-def try_next(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Let the parameters of a trial that was called off be the next to be tried."""
-    parameters = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-    if parameters:
-        inherited = {k: v for k, v in trial.user_attrs.items() if k == "variant"}
-        study.enqueue_trial(parameters, user_attrs={**inherited, _IN_PLACE_OF: trial.number})
 
 
 def id_of(study_name: str, storage: RDBStorage, number: int) -> int:
@@ -98,7 +81,7 @@ def call_off(study_name: str, storage: RDBStorage, number: int) -> None:
         UpdateFinishedTrialError: it has ended in the meantime.
     """
     trial_id = id_of(study_name, storage, number)
-    storage.set_trial_user_attr(trial_id, "called_off", _LINKED)
+    mark_called_off(storage, trial_id)
     storage.set_trial_state_values(trial_id, state=TrialState.FAIL)
 
 
@@ -117,21 +100,6 @@ def _is_dead(trial: FrozenTrial) -> bool:
         return is_dead(process)
     started = trial.datetime_start
     return started is not None and datetime.now() - started > _UNOWNED
-
-
-def counts(trial: FrozenTrial) -> bool:
-    """Whether a trial has ended for good: complete, pruned, or failed and not to be tried again.
-
-    It fails for good for a reason of its own, as a loss that is NaN, or killed once too
-    often. One that was called off has another one in its place.
-    """
-    if trial.state != TrialState.FAIL:
-        return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-    if "failure" in trial.user_attrs:
-        return True
-    # The callback's own reading of it is experimental, and says so at each call.
-    tried = len(trial.system_attrs.get("retry_history", ()))
-    return tried >= RETRIES and "called_off" not in trial.user_attrs
 
 
 def parents_of_others(study: optuna.Study, records: Iterable[RunRecord]) -> set[str]:
@@ -204,16 +172,15 @@ def _close_unused(run: RunRecord, study: optuna.Study, store: Store) -> None:
 def _close(run: RunRecord, trial: FrozenTrial | None, store: Store) -> None:
     tags = {"trial_state": trial.state.name} if trial is not None and counts(trial) else {}
     if trial is not None and trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-        if "test_accuracy" not in run.metrics:
-            # All of a run is on record before the study is told. This one is not the trial's: a
-            # server whose answer is lost makes a run twice.
-            store.close_run(run.run_id, "FAILED", "nothing was trained under it")
+        if "config_digest" not in run.tags:
+            # A server whose answer is lost makes a run twice: nothing was ever written to this one.
+            store.close_run(run.run_id, "FAILED", "nothing is on record under it")
             return
         store.close_run(run.run_id, "FINISHED", "", tags)
     elif trial is not None and "failure" in trial.user_attrs:
         reason = str(trial.user_attrs["failure"])
         store.close_run(run.run_id, "FAILED", reason, tags | {"failed_by_itself": "true"})
-    elif trial is not None and "called_off" in trial.user_attrs:
+    elif trial is not None and was_called_off(trial):
         store.close_run(run.run_id, "KILLED", "interrupted", tags)
     else:
         store.close_run(run.run_id, "FAILED", KILLED, tags)

@@ -11,6 +11,8 @@ from mnist_lab.tracking import Store
 
 CHAMPION = "champion"
 DATA_TAG = "data_sha256"
+# What else two validation metrics must have in common to be compared.
+JUDGED_BY = ("validation_size", "seeds_per_trial")
 _METRIC_TAG = "mnist_lab.metric"
 _VALUE_TAG = "mnist_lab.metric_value"
 
@@ -126,6 +128,10 @@ def _worse(winner: Winner, champion: mlflow.entities.model_registry.ModelVersion
     metric, value = (champion.tags.get(key) for key in (_METRIC_TAG, _VALUE_TAG))
     if champion.tags.get(DATA_TAG) != winner.tags.get(DATA_TAG):
         return "it was chosen on other data"
+    for key in JUDGED_BY:  # versions of before these were told have none
+        judged, here = champion.tags.get(key), winner.tags.get(key)
+        if judged not in (None, here):
+            return f"it was chosen with {key} {judged}, not {here}"
     if metric != winner.metric or value is None:
         return f"it was chosen by {metric or 'nothing that is on record'}, not by {winner.metric}"
     sign = -1 if metric.endswith("loss") else 1

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # for types alone: the trainer and the record do not know eac
 ANSWERS = "test_answers.npy"
 REASON_LENGTH = 5_000  # characters; MLflow takes 8,000 in a tag
 _NONE: Mapping[str, str] = MappingProxyType({})
+_NO_CONSTANTS: Mapping[str, object] = MappingProxyType({})
 
 
 class Run:
@@ -66,20 +67,34 @@ class Run:
         self._began = time.perf_counter()
         self._scratch = tempfile.TemporaryDirectory(prefix="mnist_lab-", ignore_cleanup_errors=True)
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, by_itself: bool = True) -> None:
         """Let the run end FAILED with this reason, once it is closed.
 
-        It is then known to have failed by itself, as it would again, and not by an accident.
+        Args:
+            reason: for its tag of that name.
+            by_itself: as it would again, and not by an accident, for which it is tried again.
         """
-        self.status, self.reason, self.failed_by_itself = "FAILED", reason, True
+        self.status, self.reason, self.failed_by_itself = "FAILED", reason, by_itself
 
     @held()
     def log_start(
-        self, config: RunConfig, seed: int, threads: int, data: Digits, parameters: int | None
+        self,
+        config: RunConfig,
+        seed: int,
+        threads: int,
+        data: Digits,
+        parameters: int | None,
+        constants: Mapping[str, object] = _NO_CONSTANTS,
     ) -> None:
         """What is known before the first epoch: configuration, seed, machine, code and data.
 
-        A network that could not be built has no number of parameters.
+        Args:
+            config: of the training.
+            seed: of the training.
+            threads: that it computes in.
+            data: the digits.
+            parameters: of the network; one that could not be built has no number of them.
+            constants: of the optimizer, also those that the configuration leaves to Keras.
         """
         self.parameters = parameters or 0
         git = provenance.git_state()
@@ -93,6 +108,7 @@ class Run:
             "config_digest": config.digest(),
             "code_digest": provenance.code_digest(),
         }
+        tags |= {f"optimizer.{name}": str(value) for name, value in constants.items()}
         if git.commit:
             tags |= {"git_commit": git.commit, "mlflow.source.git.commit": git.commit}
         if git.dirty:
@@ -173,7 +189,9 @@ class Run:
     @held()
     def log_text(self, name: str, text: str) -> None:
         """A text file among the run's artifacts; `name` may be in a folder: "figures/x.html"."""
-        self._file(name, lambda path: path.write_text(text, encoding="utf-8"))
+        # A patch of files that are no UTF-8 has their bytes.
+        content = text.encode(errors="surrogateescape")
+        self._file(name, lambda path: path.write_bytes(content))
 
     @held()
     def log_folder(self, folder: Path, name: str) -> None:

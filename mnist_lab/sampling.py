@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
+from mnist_lab.dimensions import Scalar
+from mnist_lab.retries import counts, place
 from mnist_lab.space import StudyDeclaration
 
 # Optuna's 50 are more than most studies have trials: all would be drawn at random.
 _POPULATION = 20
 
 _SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
-    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed),
+    # Trials under way count as bad ones, so that several workers do not try the same.
+    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
-    # All points of a grid wait in the storage from the beginning, so that none is lost or tried
-    # twice, whoever is interrupted or killed: nothing is left to draw.
+    # Each point of a grid waits in the storage before it is asked for: nothing is left to draw.
     "grid": lambda seed: optuna.samplers.RandomSampler(seed=seed),
     "cmaes": lambda seed: optuna.samplers.CmaEsSampler(seed=seed),
     "nsgaii": lambda seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=_POPULATION),
 }
 _PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
-    # The first epoch is noise; the first trials have nothing to be compared with.
-    "median": lambda steps: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+    # The first trials have nothing to be compared with. From its first epoch on each other trial
+    # is judged, beside the same epoch of those before it.
+    "median": lambda steps: optuna.pruners.MedianPruner(n_startup_trials=5),
     "successive_halving": lambda steps: optuna.pruners.SuccessiveHalvingPruner(
         min_resource=1, reduction_factor=2
     ),
@@ -45,12 +49,40 @@ def pruner(declaration: StudyDeclaration) -> optuna.pruners.BasePruner:
     return _PRUNERS[declaration.pruner](declaration.most_epochs + declaration.seeds_per_trial - 1)
 
 
-class ByNumber(optuna.samplers.BaseSampler):
-    """The study's sampler, made anew for each trial, its choices from the trial's number.
+def next_point(
+    declaration: StudyDeclaration, trials: Sequence[FrozenTrial]
+) -> dict[str, Scalar] | None:
+    """The point of a grid that is to be tried next: the baseline's, then all others, shuffled.
+
+    None if a trial waits already, or if each point has its trial. So none is lost or tried twice,
+    whoever is interrupted or killed, and what takes the place of such a trial is not the last.
+
+    Args:
+        declaration: of the study.
+        trials: of the study so far.
+    """
+    if any(trial.state == TrialState.WAITING for trial in trials):
+        return None
+    taken = [
+        {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        for trial in trials
+        if trial.state != TrialState.FAIL or counts(trial)
+    ]
+    baseline = declaration.baseline_parameters()
+    points = [point for point in declaration.grid() if point != baseline]
+    np.random.default_rng(declaration.seed).shuffle(points)
+    if baseline is not None:
+        points.insert(0, baseline)
+    return next((point for point in points if point not in taken), None)
+
+
+class ByPlace(optuna.samplers.BaseSampler):
+    """The study's sampler, made anew for each trial, its choices from the trial's place.
 
     So a study that was interrupted, or whose trials are asked for by several processes, draws as
-    one that ran at a stretch: what a trial gets depends on the seed, its number and the trials
-    before it alone. All that Optuna's samplers need of earlier trials they read from the storage.
+    one that ran at a stretch: what a trial gets depends on the seed, on how many trials are before
+    it, but for those that were interrupted or killed, and on these trials alone. All that Optuna's
+    samplers need of earlier trials they read from the storage.
 
     Args:
         declaration: of the study.
@@ -59,10 +91,12 @@ class ByNumber(optuna.samplers.BaseSampler):
     def __init__(self, declaration: StudyDeclaration) -> None:
         self._declaration = declaration
         self._sampler = sampler(declaration, declaration.seed)
+        self._place = 0
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Make the sampler of a trial."""
-        stream = np.random.SeedSequence([self._declaration.seed, trial.number])
+        self._place = place(study.get_trials(deepcopy=False), trial.number)
+        stream = np.random.SeedSequence([self._declaration.seed, self._place])
         self._sampler = sampler(self._declaration, int(stream.generate_state(1)[0]))
         self._sampler.before_trial(study, trial)
 
@@ -76,6 +110,9 @@ class ByNumber(optuna.samplers.BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The parameters that the sampler draws together."""
+        if self._declaration.sampler == "cmaes":  # which adds the number to its seed
+            trial = copy.copy(trial)
+            trial.number = self._place
         return self._sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(

@@ -34,15 +34,15 @@ from mnist_lab.recovery import (
     PROCESS,
     call_off,
     close_runs_of_dead_trials,
-    counts,
     fail_and_retry,
     fail_dead_trials,
     id_of,
     owned,
     owner,
     parents_of_others,
-    try_next,
 )
+from mnist_lab.retries import counts, try_next
+from mnist_lab.sampling import next_point
 from mnist_lab.space import StudyDeclaration
 from mnist_lab.tracking import Run, Store
 from mnist_lab.trial import TrialTask
@@ -54,7 +54,10 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 # How often one looks whether the trials of another process have ended.
 _LOOK_SECONDS = 1.0
 # So many trials with refused values, and none with others, are a space that is mistaken.
-_REFUSED = 5
+_MOST_REFUSED = 5
+_REFUSED = "refused"
+# States of trials whose values were a configuration; one that failed is, but for the refused.
+_OF_USE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 
 def run_study(
@@ -130,7 +133,7 @@ def run_study(
             from mnist_lab.drawing import draw
 
             # Of several processes that end together, one draws, and the others find it done.
-            with alone_with(storage_url):
+            with alone_with(storage_url, "figures"):
                 draw(parent, declaration, study, others, name, store)
     return outcome
 
@@ -180,6 +183,7 @@ class _Search:
         self._space = space
         self._call = uuid.uuid4().hex
         self._begun: set[int] = set()
+        self._spared: set[int] = set()
 
     def run(self, team: Team, timeout: float | None) -> None:
         """Run the trials that are missing, after those that a killed process left behind."""
@@ -196,8 +200,9 @@ class _Search:
                     team.stop()
                 finally:
                     # What went wrong before is the greater news.
-                    with contextlib.suppress(*STORAGE_ERRORS):
-                        self._call_off(sorted(self._begun))
+                    for number in sorted(self._begun):
+                        with contextlib.suppress(*STORAGE_ERRORS):
+                            self._call_off([number])
                     with contextlib.suppress(TrackingError, *STORAGE_ERRORS):
                         self._recover((self._call,))
                 raise
@@ -250,6 +255,10 @@ class _Search:
             running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             if len(finished(self._study)) + len(running) >= self._declaration.trials:
                 return None
+            if self._declaration.sampler == "grid":
+                point = next_point(self._declaration, self._study.get_trials(deepcopy=False))
+                if point is not None:
+                    self._study.enqueue_trial(point)
             trial = self._study.ask()
             self._begun.add(trial.number)
             trial.set_user_attr(PROCESS, owned(trial.number, this_process()))
@@ -283,14 +292,16 @@ class _Search:
             run.fail(reason)
             trial.set_user_attr("run_id", run.id)
             trial.set_user_attr("failure", reason)
+            trial.set_user_attr(_REFUSED, True)
             self._study.tell(trial, state=TrialState.FAIL)
             run.tag({"trial_state": TrialState.FAIL.name})
         self._begun.discard(trial.number)
-        states = [other.state for other in self._study.get_trials(deepcopy=False)]
-        if {TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING} & set(states):
+        trials = self._study.get_trials(deepcopy=False)
+        refused = sum(_REFUSED in other.user_attrs for other in trials)
+        if any(other.state in _OF_USE and _REFUSED not in other.user_attrs for other in trials):
             return
-        most = 1 if isinstance(error, SpaceError) else min(_REFUSED, self._declaration.trials)
-        if states.count(TrialState.FAIL) >= most:
+        most = 1 if isinstance(error, SpaceError) else min(_MOST_REFUSED, self._declaration.trials)
+        if refused >= most:
             raise error
 
     def _beat(self) -> None:
@@ -350,15 +361,23 @@ class _Search:
         # To fail a trial and to let another one wait in its place are two steps, between which no
         # other process looks.
         with alone_with(self._storage_url):
-            return fail_dead_trials(self._study, self._storage)
+            return fail_dead_trials(self._study, self._storage, self._spared)
 
     def _recover(self, ended: tuple[str, ...]) -> None:
         self._fail_dead_trials()
         close_runs_of_dead_trials(self._study, self._store, self._experiment_id, ended)
 
     def _configuration(self, trial: optuna.Trial) -> RunConfig:
+        declaration = self._declaration
         if self._space is not None:
-            return self._space.configuration(trial, self._declaration.config)
+            config = self._space.configuration(trial, declaration.config)
+            by_epochs = declaration.pruner == "hyperband" or declaration.seeds_per_trial > 1
+            if by_epochs and config.epochs != declaration.config.epochs:
+                raise SpaceError(
+                    f"{declaration.space} gave epochs = {config.epochs}; with pruner 'hyperband', "
+                    "or several seeds a trial, all trials have the epochs of [config]"
+                )
+            return config
         return self._declaration.configuration(self._declaration.values(self._suggest(trial)))
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, object]:

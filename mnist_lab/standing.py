@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import fmean
 
 import pandas as pd
 
@@ -117,7 +118,7 @@ class Standing:
             run = self.recorded.run_of(Cell("tuning", variant, seed, candidate, config))
             finished = run is not None and run["status"] == "FINISHED"
             values.append(float(run["val_accuracy"]) if run is not None and finished else math.nan)
-        return sum(values) / len(values)
+        return fmean(values)
 
     def counted(self) -> pd.DataFrame:
         """The runs that count, tuning included, once there is a choice for each variant."""

@@ -216,6 +216,9 @@ class _Call:
         how = f"one training a trial, seed {seeds[0]}"
         if len(seeds) > 1:
             how = f"the mean over trainings with seeds {seeds[0]} to {seeds[-1]}"
+        versions = trials["code_digest"].nunique()
+        if versions > 1:
+            click.echo(f"  they were trained by {versions} versions of the trainer (code_digest)")
         click.echo(
             f"\nBest by {metric} ({how}; "
             "test accuracy is on record only, nothing is chosen by it):\n"
@@ -310,6 +313,8 @@ class _Call:
             "seed": str(run["seed"]),
             "config_digest": str(run["config_digest"]),
             "data_sha256": self.data.sha256,
+            "validation_size": str(self.declaration.config.validation_size),
+            "seeds_per_trial": str(self.declaration.seeds_per_trial),
         }
         run_id, uri = str(run["run_id"]), str(run["model_uri"])
         winner = Winner(run_id, uri, self.declaration.chosen_by, outcome.best_value, tags)

@@ -41,7 +41,7 @@ def figures_of_search(
             for each parameter (None or NaN where a conditional space did not ask for it).
         goals: what was optimized; the figures of parameters show the first.
         parameters: of the search.
-        importances: a parameter to its share of the first goal's variance.
+        importances: a parameter to its share of what all explain of the first goal's variance.
     """
     measured = trials[trials[goals[0]].notna()]
     drawn: dict[str, Figure] = {}
@@ -87,14 +87,14 @@ def history(trials: pd.DataFrame, goal: str) -> Figure:
 
 
 def importance(importances: Mapping[str, float], goal: str) -> Figure:
-    """What share of a goal's variance over the trials each parameter accounts for."""
+    """How much of a goal's variance over the trials each parameter explains, beside the others."""
     ranked = sorted(importances.items(), key=lambda item: item[1])
     figure = Figure(figsize=(6, 1.2 + 0.32 * len(ranked)), layout="constrained")
     axes = figure.subplots()
     bars = axes.barh([key for key, _ in ranked], [value for _, value in ranked], color="#0072B2")
     axes.bar_label(bars, fmt="%.2f", padding=3)
     axes.set_xlim(0, 1.12 * max(max(importances.values()), 1e-9))
-    axes.set_xlabel(f"share of the variance of {goal} (fANOVA)")
+    axes.set_xlabel(f"importance for {goal}\n(main effects by fANOVA, as shares of their sum)")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

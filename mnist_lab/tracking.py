@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -380,9 +381,16 @@ def open_store(create: bool = True, uri: str | None = None, beside: Beside | Non
             store = Store(uri)
             store._line.client.search_experiments(max_results=1)
     except Exception as error:
+        said = first_line(error, uri, shown)
+        if uri.startswith("file:") and "MLFLOW_TRACKING_URI" not in os.environ:
+            raise TrackingError(
+                f"{shown} has runs of an old MLflow, which it takes for its store where "
+                f"MLFLOW_TRACKING_URI is not set, and which cannot be used ({said}); set "
+                "MLFLOW_TRACKING_URI=sqlite:///mlflow.db for one beside it, or use another folder"
+            ) from None
         raise TrackingError(
             f"MLFLOW_TRACKING_URI: {shown} does not answer as an MLflow store "
-            f"({first_line(error, uri, shown)}); expected {ACCEPTED}"
+            f"({said}); expected {ACCEPTED}"
         ) from None
     return store
 

@@ -17,7 +17,7 @@ from mnist_lab.config import RunConfig
 from mnist_lab.connection import TrackingError
 from mnist_lab.importing import uncollected
 from mnist_lab.interrupts import held
-from mnist_lab.opening import HEARTBEAT_SECONDS, loaded_study, quiet
+from mnist_lab.opening import HEARTBEAT_SECONDS, STORAGE_ERRORS, loaded_study, quiet
 from mnist_lab.process import this_process
 from mnist_lab.recovery import PROCESS, id_of, owned
 from mnist_lab.space import StudyDeclaration
@@ -73,8 +73,14 @@ class TrialTask:
                 trial.set_user_attr(PROCESS, owned(self.number, this_process()))
             # A process that slept too long finds its trial failed, and given to another one.
             given_away = contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError)
-            with given_away, _beating(storage, trial_id):
-                _Training(self, study, storage, trial, bench).run()
+            try:
+                with given_away, _beating(storage, trial_id):
+                    _Training(self, study, storage, trial, bench).run()
+            except BaseException:
+                # Nobody is at work on it any more, though this process lives.
+                with given_away, contextlib.suppress(*STORAGE_ERRORS):
+                    trial.set_user_attr(PROCESS, owned(self.number, self.asker))
+                raise
 
 
 @contextlib.contextmanager
@@ -183,7 +189,7 @@ class _Training:
             return pruned
 
         record(config, self._bench.data, seed, run, self._bench.watcher, stop)
-        if run.failed_by_itself:
+        if run.status == "FAILED":
             return TrialState.FAIL
         # The first epoch contains the compilation.
         end["seconds"] = config.epochs * median(seconds[1:] or seconds)

@@ -195,7 +195,7 @@ def report(runs: pd.DataFrame, asked: Asked) -> str:
         parts += [readable_verdict(table), method]
     except ComparisonError as error:
         parts.append(f"No verdict: {error}")
-    if asked.margin != asked.first_margin:
+    if _margin(asked.margin) != _margin(asked.first_margin):
         parts.append(
             f"The margin of equivalence was {_margin(asked.first_margin)} when the first of these "
             f"runs were recorded, and is {_margin(asked.margin)} now: it was not stated beforehand."

@@ -11,7 +11,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 import mnist_lab as lab
-from mnist_lab.recovery import counts
+from mnist_lab.retries import counts
 from mnist_lab.tracking import open_store
 from tests.conftest import environment
 from tests.forked import Forked

@@ -260,6 +260,12 @@ def test_the_champion_gives_way_only_to_one_that_is_not_worse(run: Command) -> N
     elsewhere = register(store, "a:b/c", winner(0, 0.99, tags={DATA_TAG: "another"}))
     assert elsewhere.champion == "3"
     # Of a loss the smaller is the better.
+    # Nor can what was measured on other images, or averaged over other seeds.
+    for number, key in enumerate(("validation_size", "seeds_per_trial")):
+        register(store, key, winner(0, 0.5, tags={key: "100"}))
+        other = register(store, key, winner(1, 0.9, tags={key: "2"}))
+        assert (other.version, other.champion, number) == ("2", "1", number)
+        assert other.reason == f"it was chosen with {key} 100, not 2"
     assert register(store, "loss", winner(0, 0.2, "val_loss")).champion == "1"
     assert register(store, "loss", winner(1, 0.3, "val_loss")).champion == "1"
     assert register(store, "loss", winner(2, 0.1, "val_loss")).champion == "3"

@@ -11,7 +11,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from mnist_lab.connection import TrackingError, local_uri, without_password
+from mnist_lab.connection import TrackingError, local_uri, probe, without_password
 from mnist_lab.tracking import Store, open_store
 from tests.servers import INITDB, postgresql
 
@@ -104,3 +104,21 @@ def test_a_store_that_keeps_nothing_and_what_is_no_url_are_refused(uri: str, sai
     with pytest.raises(TrackingError, match=said) as error:
         open_store(uri=uri)
     assert "secret" not in str(error.value)
+
+
+def test_a_store_is_reached_as_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By way of a proxy, or of a database's socket, which no connection of ours can try."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    probe("http://mlflow.campus.invalid:5000", "shown")
+    with pytest.raises(TrackingError, match="No such file or directory"):
+        probe("postgresql://lab@/mlflow?host=/tmp/no-such-folder", "shown")
+
+
+def test_a_folder_of_an_old_mlflow_is_said_to_be_one(
+    bare_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bare_workspace / "mlruns" / "0").mkdir(parents=True)
+    (bare_workspace / "mlruns" / "0" / "meta.yaml").write_text("experiment_id: '0'\n")
+    with pytest.raises(TrackingError, match="has runs of an old MLflow"):
+        open_store()

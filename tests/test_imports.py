@@ -16,7 +16,7 @@ PACKAGE = Path(mnist_lab.__file__).parent
 ALLOWED = {
     "__main__": set(),
     "api_store": {"mlflow_backend", "sqlite_store"},
-    "backend": {"deferred"},
+    "backend": {"declared", "deferred"},
     "calibration": {"estimates"},
     "cells": {
         "config",
@@ -134,6 +134,7 @@ ALLOWED = {
         "files",
         "postgresql",
         "process",
+        "retries",
         "room",
         "sampling",
         "space",
@@ -141,7 +142,7 @@ ALLOWED = {
     },
     "optimizers": {"backend", "config"},
     "options": set(),
-    "outcome": {"config", "recovery", "space", "tracking"},
+    "outcome": {"config", "retries", "space", "tracking"},
     "pairing": {"declared", "estimates"},
     "pictures": {"comparison", "data", "estimates", "figures", "tables", "tracking", "verdict"},
     "plan": {"config", "distortion", "schedules"},
@@ -155,9 +156,19 @@ ALLOWED = {
     "provenance": set(),
     "question": {"config", "declared", "variants"},
     "randomness": {"backend"},
-    "recording": {"backend", "config", "data", "memory", "progress", "tracking", "training"},
-    "recovery": {"opening", "process", "sqlite_store", "tracking"},
+    "recording": {
+        "backend",
+        "config",
+        "data",
+        "memory",
+        "optimizers",
+        "progress",
+        "tracking",
+        "training",
+    },
+    "recovery": {"opening", "process", "retries", "sqlite_store", "tracking"},
     "registry": {"connection", "interrupts", "mlflow_backend", "tracking"},
+    "retries": set(),
     "room": {"config"},
     "run": {
         "config",
@@ -188,7 +199,7 @@ ALLOWED = {
         "verdict",
         "work",
     },
-    "sampling": {"space"},
+    "sampling": {"dimensions", "retries", "space"},
     "schedules": {"config"},
     "search": {
         "conditional",
@@ -203,6 +214,8 @@ ALLOWED = {
         "process",
         "progress",
         "recovery",
+        "retries",
+        "sampling",
         "space",
         "tracking",
         "trial",
@@ -288,7 +301,16 @@ ALLOWED = {
 }
 DOORS = {
     "mlflow": {"mlflow_backend"},
-    "optuna": {"search", "trial", "opening", "recovery", "outcome", "sampling", "drawing"},
+    "optuna": {
+        "search",
+        "trial",
+        "opening",
+        "recovery",
+        "retries",
+        "outcome",
+        "sampling",
+        "drawing",
+    },
     "distributed": {"cluster", "preloaded"},
     "tensorflow": {"backend"},
 }

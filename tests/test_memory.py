@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import mlflow
 import pytest
 
 import mnist_lab as lab
-from mnist_lab import memory
+from mnist_lab import memory, recording
 from mnist_lab.config import RunConfig
 from mnist_lab.memory import check_memory, least_bytes
 from mnist_lab.tracking import Store
@@ -40,3 +42,26 @@ def test_what_was_compiled_for_other_nets_makes_room(
     monkeypatch.setattr(memory, "available_bytes", lambda: 0 if kept().currsize else 10**9)
     run_id = record(store, small, seed=1, hidden=(24,))
     assert mlflow.MlflowClient().get_run(run_id).info.status == "FINISHED"
+
+
+def test_what_files_take_of_a_containers_memory_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("900000\n")
+    assert memory.available_bytes() == 100_000
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 600000\nactive_file 5\n")
+    assert memory.available_bytes() == 700_000
+    assert memory.total_bytes() == 1_000_000
+
+
+def test_a_shortage_that_may_pass_is_no_failure_of_the_run_itself(
+    store: Store, small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for total, by_itself in ((10**12, None), (1, "true")):
+        monkeypatch.setattr(memory, "available_bytes", lambda: 0)
+        monkeypatch.setattr(recording, "total_bytes", lambda total=total: total)
+        run = mlflow.MlflowClient().get_run(record(store, small))
+        assert run.info.status == "FAILED"
+        assert run.data.tags.get("failed_by_itself") == by_itself

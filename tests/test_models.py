@@ -7,8 +7,10 @@ import pytest
 
 import mnist_lab as lab
 from mnist_lab.backend import keras
+from mnist_lab.config import ConfigError
 from mnist_lab.models import build_network, count_parameters
 from mnist_lab.optimizers import build_optimizer
+from mnist_lab.variants import VARIANTS
 
 
 def test_the_baseline_has_407050_parameters() -> None:
@@ -156,3 +158,28 @@ def test_gmlp_by_hand(small: lab.Dataset) -> None:
     expected = norm(x + y @ back).mean(axis=1) @ output
     np.testing.assert_allclose(forward(network, images), expected, rtol=1e-3, atol=1e-4)
     assert np.abs(spatial).max() < 0.01  # each block begins as a plain MLP
+
+
+@pytest.mark.parametrize("name", ["maxout", "mixer", "gmlp"])
+def test_the_order_of_axes_that_a_users_keras_has_changes_nothing(name: str) -> None:
+    config = lab.RunConfig(**VARIANTS[name].fields)
+    counts = []
+    for order in ("channels_last", "channels_first"):
+        keras.config.set_image_data_format(order)
+        try:
+            network = build_network(config)
+            counts.append(
+                (network.count_params(), [layer.output.shape for layer in network.layers])
+            )
+        finally:
+            keras.config.set_image_data_format("channels_last")
+    assert counts[0] == counts[1]
+
+
+def test_other_numbers_than_float32_are_refused() -> None:
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        with pytest.raises(ConfigError, match="Keras is set to 'mixed_float16'"):
+            build_network(lab.RunConfig())
+    finally:
+        keras.config.set_dtype_policy("float32")

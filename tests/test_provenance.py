@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import mnist_lab as lab
 from mnist_lab import provenance
 from mnist_lab.provenance import GitState, git_state
-from mnist_lab.tracking import open_store
+from mnist_lab.tracking import Store, open_store
 
 CODE = "zero = 0\none = 1\ntwo = 2\n"
 
@@ -336,3 +337,86 @@ def test_a_large_file_that_git_does_not_know_is_named_and_not_copied(
     (checkout.parent / "patch").write_text(found.diff)
     git(checkout, "apply", str(checkout.parent / "patch"))
     assert (checkout / "small.txt").read_text() == "some text\n"
+
+
+def test_what_the_commands_leave_behind_and_an_environment_are_no_part_of_a_patch(
+    checkout: Path, state: Callable[[], GitState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(checkout / "env"))
+    for name in ("mlruns/1/a/x.json", "mlflow.db", "unsent/1/record.json", "env/lib/a.py"):
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_text("a line\n")
+    assert state().dirty == "false"
+    (checkout / "mine.py").write_text("mine\n")
+    assert "+mine" in state().diff
+    assert "a line" not in state().diff
+
+
+def test_untracked_files_are_bounded_in_all(checkout: Path, state: Callable[[], GitState]) -> None:
+    for number in range(30):
+        (checkout / f"{number}.txt").write_text(f"{number:09}\n" * 90_000)  # 900 kB each
+    found = state()
+    assert 4e6 < len(found.diff) < 6e6
+    assert found.diff.count("Untracked, too large for a patch") == 20
+    assert "and 5 more" in found.diff
+
+
+def test_files_that_git_is_told_not_to_show_stay_private(
+    checkout: Path, state: Callable[[], GitState]
+) -> None:
+    git(checkout, "config", "status.showUntrackedFiles", "no")
+    (checkout / "secret.pem").write_text("a key\n")
+    assert state().diff == ""
+    (checkout / "package" / "code.py").write_text("changed = True\n")
+    assert "a key" not in state().diff
+    assert "+changed" in state().diff
+
+
+def test_another_checkout_in_the_environment_is_not_taken_for_the_codes(
+    checkout: Path, state: Callable[[], GitState], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init")
+    git(other, "commit", "--allow-empty", "-m", "another")
+    known = head(checkout)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    assert (state().commit, state().diff) == (known, "")
+
+
+def test_a_patch_of_files_that_are_no_utf_8_can_be_applied(
+    checkout: Path, state: Callable[[], GitState], tmp_path: Path, store: Store
+) -> None:
+    latin = checkout / "package" / "latin.py"
+    latin.write_bytes(b"# caf\xe9\nlast = 1\n")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-m", "latin")
+    latin.write_bytes(b"# caf\xe9\nlast = 2\n")
+    with store.run(store.experiment("e"), "run", tags={}) as run:
+        run.log_text("git_diff.patch", state().diff)
+    patch = mlflow.MlflowClient().download_artifacts(run.id, "git_diff.patch", str(tmp_path))
+    git(checkout, "checkout", "--", ".")
+    git(checkout, "apply", patch)
+    assert latin.read_bytes() == b"# caf\xe9\nlast = 2\n"
+
+
+def test_changes_within_a_submodule_are_said_to_be_missing(
+    checkout: Path, state: Callable[[], GitState], tmp_path: Path
+) -> None:
+    module = tmp_path / "module"
+    module.mkdir()
+    git(module, "init")
+    (module / "a.py").write_text("one\n")
+    git(module, "add", ".")
+    git(module, "commit", "-m", "first")
+    git(checkout, "-c", "protocol.file.allow=always", "submodule", "add", str(module), "sub")
+    git(checkout, "commit", "-m", "with a submodule")
+    git(checkout, "config", "diff.submodule", "log")
+    assert state().dirty == "false"
+    (checkout / "sub" / "a.py").write_text("two\n")
+    assert state().problem == "1 submodule(s) have changes of their own"
+
+
+def test_code_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "PACKAGES", ("mnist_lab", "nowhere"))
+    assert provenance.environment()["version.nowhere"] == "unknown"

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import optuna
 import pytest
 
-from mnist_lab.sampling import pruner, sampler
+from mnist_lab.opening import quiet
+from mnist_lab.recovery import call_off, fail_and_retry
+from mnist_lab.retries import counts, try_next
+from mnist_lab.sampling import ByPlace, next_point, pruner, sampler
 from mnist_lab.space import StudyDeclaration
 
 SEARCH = {"learning_rate": {"type": "categorical", "choices": [1e-4, 1e-3]}}
+
+GRID = {
+    "hidden": {"type": "int", "low": 500, "high": 516, "step": 4},
+    "batch_size": {"type": "categorical", "choices": [64, 128]},
+}
 
 
 def declared(**keys: object) -> StudyDeclaration:
@@ -39,3 +48,88 @@ def test_a_samplers_name_is_optunas(name: str, expected: type) -> None:
 )
 def test_a_pruners_name_is_optunas(name: str, expected: type) -> None:
     assert type(pruner(declared(pruner=name))) is expected
+
+
+def search(declaration: StudyDeclaration, stop: int = -1, how: str = "") -> list[dict[str, float]]:
+    """The parameters of a study's trials on a toy goal, of which one may be interrupted."""
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(
+        study_name="s", storage=storage, sampler=ByPlace(declaration), direction="maximize"
+    )
+    with quiet():
+        return _searched(declaration, study, storage, stop, how)
+
+
+def _searched(
+    declaration: StudyDeclaration,
+    study: optuna.Study,
+    storage: optuna.storages.InMemoryStorage,
+    stop: int,
+    how: str,
+) -> list[dict[str, float]]:
+    while sum(map(counts, study.trials)) < declaration.trials:
+        trial = study.ask()
+        rate = trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
+        momentum = trial.suggest_float("momentum", 0.0, 0.9)
+        if trial.number != stop:
+            study.tell(trial, -((np.log10(rate) + 2.5) ** 2) - (momentum - 0.4) ** 2)
+        elif how == "killed":
+            fail_and_retry(study, storage, stop)  # type: ignore[arg-type]
+        else:
+            begun = study.trials[stop]
+            call_off("s", storage, stop)  # type: ignore[arg-type]
+            try_next(study, begun)
+    return [trial.params for trial in study.trials if counts(trial)]
+
+
+@pytest.mark.parametrize("how", ["killed", "called off"])
+@pytest.mark.parametrize("name", ["tpe", "random", "cmaes", "nsgaii"])
+def test_a_study_that_is_interrupted_within_a_trial_draws_as_one_at_a_stretch(
+    name: str, how: str
+) -> None:
+    declaration = declared(
+        sampler=name,
+        pruner="none",
+        trials=45 if name == "nsgaii" else 18,
+        search={
+            "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
+            "momentum": {"type": "float", "low": 0.0, "high": 0.9},
+        },
+    )
+    assert search(declaration, 7, how) == search(declaration)
+
+
+def test_of_a_grid_what_takes_the_place_of_a_trial_is_not_the_last() -> None:
+    declaration = declared(sampler="grid", trials=4, pruner="none", search=GRID)
+    study = optuna.create_study(study_name="s")
+    tried: list[dict[str, object]] = []
+    for step in range(5):
+        if (point := next_point(declaration, study.trials)) is not None:
+            study.enqueue_trial(point)
+        trial = study.ask()
+        trial.suggest_int("hidden", 500, 516, step=4)
+        trial.suggest_categorical("batch_size", [64, 128])
+        if step == 0:
+            begun = study.trials[0]
+            call_off("s", study._storage, 0)  # type: ignore[arg-type]
+            try_next(study, begun)
+            continue
+        tried.append(study.trials[-1].params)
+        study.tell(trial, 0.0)
+    assert tried[0] == {"hidden": 512, "batch_size": 128}  # the baseline's
+    assert len({tuple(point.items()) for point in tried}) == 4
+
+
+def test_all_points_of_a_grid_are_tried_once() -> None:
+    declaration = declared(sampler="grid", trials=4, pruner="none", search=GRID)
+    study = optuna.create_study()
+    points = []
+    while (point := next_point(declaration, study.trials)) is not None:
+        points.append(point)
+        study.enqueue_trial(point)
+        assert next_point(declaration, study.trials) is None  # it waits
+        trial = study.ask()
+        trial.suggest_int("hidden", 500, 516, step=4)
+        trial.suggest_categorical("batch_size", [64, 128])
+        study.tell(trial, 0.0)
+    assert len(points) == len({tuple(sorted(point.items())) for point in points}) == 10

@@ -94,10 +94,17 @@ def test_a_momentum_schedule_needs_momentum() -> None:
     [
         ({"type": "linear", "final": 1.0}, "momentum_schedule.final: is a momentum, which is less"),
         ({"type": "constant", "warmup": 1.0, "initial": 2.0}, "momentum_schedule.initial: is a mo"),
-        ({"type": "exponential", "factor": 1.5}, "momentum_schedule.factor: is at most 1"),
+        ({"type": "exponential", "factor": 1.5}, "factor: 1.5 makes the momentum 1 or more within"),
     ],
 )
 def test_a_momentum_stays_below_1(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as error:
         lab.RunConfig(optimizer="sgd", momentum=0.9, momentum_schedule=settings)
     assert said in str(error.value)
+
+
+def test_a_momentum_may_rise_by_a_factor() -> None:
+    for schedule in ({"type": "exponential", "factor": 1.02}, {"type": "step", "factor": 1.1}):
+        if schedule["type"] == "step":
+            schedule["every"] = 2
+        lab.RunConfig(optimizer="sgd", momentum=0.5, momentum_schedule=schedule)

@@ -284,3 +284,20 @@ def test_a_first_trial_that_the_space_cannot_give_is_refused(run: Command, works
         assert said in done.stderr
     assert run(f'trials = 1\nspace = "n.py:space"\nfirst.layers = 2\n{CONFIG}').returncode == 0
     assert lab.runs("s")["hidden"].tolist() == ["8-8"]
+
+
+EPOCHS = """
+def space(trial):
+    return {"hidden": trial.suggest_int("hidden", 8, 16), "epochs": 3}
+"""
+
+
+@pytest.mark.parametrize("setting", ['pruner = "hyperband"', "seeds_per_trial = 2"])
+def test_a_space_cannot_give_epochs_where_trials_are_compared_step_by_step(
+    run: Command, workspace: Path, setting: str
+) -> None:
+    (workspace / "studies" / "epochs.py").write_text(EPOCHS)
+    config = CONFIG.replace("epochs = 2\n", "")
+    done = run(f'trials = 2\n{setting}\nspace = "epochs.py:space"\n{config}')
+    assert done.returncode == 2
+    assert "epochs.py:space gave epochs = 3" in done.stderr

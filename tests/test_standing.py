@@ -52,3 +52,27 @@ def test_the_best_mean_validation_accuracy_is_chosen(
     assert choice.candidate.tuned == {"learning_rate": chosen}
     assert bool(choice.at_edge) == at_edge
     assert len(choice.failed) == sum(accuracy is None for accuracy in accuracies.values())
+
+
+def test_ties_are_the_first_whatever_the_order_of_the_seeds(tmp_path: Path) -> None:
+    text = TUNED.replace("3e-2", "1e-3, 1e-2")
+    (tmp_path / "e.toml").write_text(text)
+    declaration = read(tmp_path / "e.toml", ExperimentDeclaration)
+    accuracies = {1e-4: (0.1, 0.2), 1e-3: (0.7, 0.1), 1e-2: (0.1, 0.7)}
+    rows: list[dict[str, object]] = [
+        {
+            "variant": "8",
+            "seed": seed,
+            "status": "FINISHED",
+            "val_accuracy": accuracy,
+            "config_digest": declaration.tuning_config(candidate).digest(),
+        }
+        for candidate in declaration.candidates("8")
+        for seed, accuracy in zip(
+            (100, 101),
+            accuracies[candidate.tuned["learning_rate"]],
+            strict=True,
+        )
+    ]
+    choice = standing(declaration, rows).choice("8")
+    assert choice.candidate.tuned == {"learning_rate": 1e-3}

@@ -18,10 +18,10 @@ from optuna.trial import TrialState
 import mnist_lab as lab
 from mnist_lab import recovery
 from mnist_lab.declaration import read
-from mnist_lab.opening import RETRIES
 from mnist_lab.process import is_dead
 from mnist_lab.progress import Progress, Watcher
 from mnist_lab.recovery import PROCESS, owned
+from mnist_lab.retries import RETRIES
 from mnist_lab.search import run_study
 from mnist_lab.space import StudyDeclaration
 from mnist_lab.tracking import Store, open_store
