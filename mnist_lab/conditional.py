@@ -96,6 +96,10 @@ class ConditionalSpace:
             raise SpaceError(f"{self._path}: {name} gave {dict(fields)}: {text}") from None
 
 
+class EpochsError(SpaceError):
+    """A space that gives epochs where all trials are to have the same."""
+
+
 def load_space(named: str, folder: Path) -> ConditionalSpace:
     """The function that a study names.
 

@@ -290,7 +290,7 @@ class RunFields(Declared):
             if (getattr(schedule, key) or 0.0) >= 1.0:
                 yield f"momentum_schedule.{key}", "is a momentum, which is less than 1"
         if schedule.factor is not None and self.momentum:
-            steps = (self.epochs - 1) // schedule.every if schedule.every else self.epochs
+            steps = (self.epochs - 1) // (schedule.every or 1)
             if math.log(self.momentum) + steps * math.log(schedule.factor) >= 0:
                 yield (
                     "momentum_schedule.factor",

@@ -101,7 +101,8 @@ def _is_reached_directly(parts: SplitResult) -> bool:
 
     if not parts.hostname:
         return parts.scheme.startswith("http")
-    proxied = parts.scheme in urllib.request.getproxies()
+    proxies = urllib.request.getproxies()
+    proxied = parts.scheme in proxies or (parts.scheme.startswith("http") and "all" in proxies)
     return not proxied or bool(urllib.request.proxy_bypass(parts.hostname))
 
 

@@ -154,9 +154,7 @@ def _mixer(config: RunConfig, build: _Builder, x: keras.KerasTensor) -> keras.Ke
         x = keras.layers.Add()([x, y])
         y = build.dense(config.block_width)(keras.layers.LayerNormalization()(x))
         x = keras.layers.Add()([x, build.dense(width)(activation(config, y))])
-    return keras.layers.GlobalAveragePooling1D(data_format="channels_last")(
-        keras.layers.LayerNormalization()(x)
-    )
+    return _mean_of_patches(keras.layers.LayerNormalization()(x))
 
 
 def _gmlp(config: RunConfig, build: _Builder, x: keras.KerasTensor) -> keras.KerasTensor:
@@ -181,9 +179,7 @@ def _gmlp(config: RunConfig, build: _Builder, x: keras.KerasTensor) -> keras.Ker
         )(gate)
         y = keras.layers.Multiply()([kept, keras.layers.Permute((2, 1))(gate)])
         x = keras.layers.Add()([x, build.dense(width)(y)])
-    return keras.layers.GlobalAveragePooling1D(data_format="channels_last")(
-        keras.layers.LayerNormalization()(x)
-    )
+    return _mean_of_patches(keras.layers.LayerNormalization()(x))
 
 
 _ARCHITECTURES: dict[str, Callable[[RunConfig, _Builder, keras.KerasTensor], keras.KerasTensor]] = {

@@ -15,6 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from operator import itemgetter
 from pathlib import Path
 
 PACKAGES = ("mnist_lab", "tensorflow", "keras", "numpy", "mlflow", "optuna")
@@ -22,7 +23,7 @@ PACKAGES = ("mnist_lab", "tensorflow", "keras", "numpy", "mlflow", "optuna")
 # The packages that decide the numbers of a training of a given configuration, data and seed, and
 # what the trainer imports of ours without its numbers resting on it.
 _DECIDING_PACKAGES = ("tensorflow", "keras", "numpy")
-_NOT_DECIDING = ("config", "provenance")
+_NOT_DECIDING = ("config", "declared", "provenance")
 
 
 # Whatever a user's git shows on screen, what is recorded is a patch that `git apply` takes.
@@ -33,9 +34,8 @@ _DIFF = (
 _MOST_UNTRACKED = 1_000_000  # bytes of a file
 _MOST_UNTRACKED_IN_ALL = 5_000_000  # bytes
 _MOST_NAMED = 20  # files that are left out
-# What the commands themselves leave behind, and what would grow with each of them.
-_OUR_FOLDERS = ("mlruns", "unsent")
-_OUR_STORE = "mlflow.db"
+# What the commands themselves leave behind, with which each patch would be larger than the last.
+_OUTPUTS = ("mlruns", "unsent", "mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "mlflow.db-shm")
 # They would have git look into another checkout than the one that is asked for.
 _MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX")
 _MOST_BINARY = 1_000_000  # bytes, before and after, of the binary files in a patch
@@ -150,13 +150,14 @@ def _shows_untracked(root: Path) -> bool:
 
 
 def _left_out(root: Path) -> tuple[list[str], str]:
-    """Untracked files that are no part of the patch, and lines that name those that are missed."""
+    """Untracked files and folders that are no part of the patch, and lines on those it lacks."""
+    ours = _outputs(root)
     names = _git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
-    ours = [name for name in names if name and _is_output(root, name)]
-    sizes = {name: _size(root / name) for name in names if name and name not in set(ours)}
+    within = tuple(f"{name}/" for name in ours)
+    mine = [name for name in names if name and name not in ours and not name.startswith(within)]
     room = _MOST_UNTRACKED_IN_ALL
     large: dict[str, int] = {}
-    for name, size in sorted(sizes.items(), key=lambda item: item[1]):
+    for name, size in sorted(((name, _size(root / name)) for name in mine), key=itemgetter(1)):
         if size > min(room, _MOST_UNTRACKED):
             large[name] = size
         else:
@@ -170,12 +171,14 @@ def _left_out(root: Path) -> tuple[list[str], str]:
     return [*ours, *large], "".join(lines)
 
 
-def _is_output(root: Path, name: str) -> bool:
-    """Whether a file is of the record itself, or of the environment that Python runs in."""
-    *folders, file = name.split("/")
-    if set(_OUR_FOLDERS) & set(folders) or file.startswith(_OUR_STORE):
-        return True
-    return sys.prefix != str(root) and (root / name).is_relative_to(sys.prefix)
+def _outputs(root: Path) -> list[str]:
+    """What the commands write into this folder, and the environment that Python runs in.
+
+    As paths in the checkout, so far as they are in it.
+    """
+    here = [Path.cwd() / name for name in _OUTPUTS]
+    inside = [path for path in (*here, Path(sys.prefix)) if root in path.parents]
+    return [path.relative_to(root).as_posix() for path in inside]
 
 
 def _size(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -23,6 +24,8 @@ from mnist_lab.sqlite_store import RunRecord
 from mnist_lab.tracking import PARENT_TAG, Store
 
 PROCESS = "process"
+# How long after a trial was spared it is not spared again.
+_SPARED_SECONDS = 600.0
 # Between asking for a trial and writing down who did lie some milliseconds.
 _UNOWNED = timedelta(seconds=20)
 # Between telling a study of a trial's end and ending its run lies the upload of nothing.
@@ -43,7 +46,7 @@ def owner(trial: FrozenTrial) -> str | None:
     return str(process) if number == trial.number else None
 
 
-def fail_dead_trials(study: optuna.Study, storage: RDBStorage, spared: set[int]) -> bool:
+def fail_dead_trials(study: optuna.Study, storage: RDBStorage, spared: dict[int, float]) -> bool:
     """Fail the trials whose process is dead, and let them be tried again; whether there were any.
 
     Of a process on this machine that is known; of any other, and of one that lives and is at work
@@ -52,16 +55,20 @@ def fail_dead_trials(study: optuna.Study, storage: RDBStorage, spared: set[int])
     Args:
         study: whose trials they are.
         storage: of the study.
-        spared: trials of living processes of this machine that were spared before: a heart stands
-            still for a while where the machine was asleep.
+        spared: trials of living processes of this machine that were spared before, and when: a
+            heart stands still for a while where the machine was asleep.
     """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    stale = set(storage._get_stale_trial_ids(study._study_id))
+    now = time.monotonic()
     for trial in running:
         if _is_dead(trial):
             fail_and_retry(study, storage, trial.number)
-        elif is_here(owner(trial) or "") and trial.number not in spared:
-            spared.add(trial.number)
-            storage.record_heartbeat(id_of(study.study_name, storage, trial.number))
+            continue
+        slept = trial._trial_id in stale and is_here(owner(trial) or "")
+        if slept and now - spared.get(trial.number, -_SPARED_SECONDS) >= _SPARED_SECONDS:
+            spared[trial.number] = now
+            storage.record_heartbeat(trial._trial_id)
     fail_stale_trials(study)
     trials = study.get_trials(deepcopy=False)
     finish_failing(study, trials)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import optuna
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
+# Of a trial: by which number its parameters were drawn.
+PLACE = "place"
 # How often a trial is tried again whose process was killed.
 RETRIES = 3
 # Attributes of a trial: the number of the one in whose place it is, which was called off; and that
@@ -48,15 +51,19 @@ def mark_called_off(storage: optuna.storages.BaseStorage, trial_id: int) -> None
     storage.set_trial_user_attr(trial_id, _CALLED_OFF, _LINKED)
 
 
-def place(trials: Sequence[FrozenTrial], number: int) -> int:
-    """How many trials are before one: its number, had no trial been interrupted or killed.
+def free_place(trials: Sequence[FrozenTrial]) -> int:
+    """The first place that no trial has which counts or is under way.
 
     Args:
-        trials: of the study.
-        number: of the trial.
+        trials: of the study. Those of older versions, which told no place, have their numbers'.
     """
-    before = (trial for trial in trials if trial.number < number)
-    return sum(trial.state != TrialState.FAIL or counts(trial) for trial in before)
+    taken = set()
+    for trial in trials:
+        if PLACE not in trial.user_attrs:
+            taken |= {trial.number} if trial.state.is_finished() else set()
+        elif trial.state == TrialState.RUNNING or counts(trial):
+            taken.add(trial.user_attrs[PLACE])
+    return next(place for place in count() if place not in taken)
 
 
 def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
@@ -68,7 +75,8 @@ def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
     if "failure" in trial.user_attrs:
         return
     trial = copy.deepcopy(trial)
-    trial.user_attrs.pop(_CALLED_OFF, None)
+    for key in (_CALLED_OFF, PLACE):
+        trial.user_attrs.pop(key, None)
     trial.system_attrs = _without(trial.system_attrs, _RUNG)
     RetryHeartbeatStaleTrialCallback(RETRIES)(study, trial)
 

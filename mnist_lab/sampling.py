@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from mnist_lab.dimensions import Scalar
-from mnist_lab.retries import counts, place
+from mnist_lab.retries import PLACE, counts, free_place
 from mnist_lab.space import StudyDeclaration
 
 # Optuna's 50 are more than most studies have trials: all would be drawn at random.
@@ -49,40 +49,44 @@ def pruner(declaration: StudyDeclaration) -> optuna.pruners.BasePruner:
     return _PRUNERS[declaration.pruner](declaration.most_epochs + declaration.seeds_per_trial - 1)
 
 
-def next_point(
-    declaration: StudyDeclaration, trials: Sequence[FrozenTrial]
-) -> dict[str, Scalar] | None:
-    """The point of a grid that is to be tried next: the baseline's, then all others, shuffled.
+def points_of_grid(declaration: StudyDeclaration) -> list[dict[str, Scalar]]:
+    """All points of a grid in the order in which they are tried: the baseline's, then shuffled."""
+    baseline = declaration.baseline_parameters()
+    points = [point for point in declaration.grid() if point != baseline]
+    np.random.default_rng(declaration.seed).shuffle(points)
+    return points if baseline is None else [baseline, *points]
 
-    None if a trial waits already, or if each point has its trial. So none is lost or tried twice,
-    whoever is interrupted or killed, and what takes the place of such a trial is not the last.
+
+def next_point(
+    points: Sequence[dict[str, Scalar]], trials: Sequence[FrozenTrial]
+) -> dict[str, Scalar] | None:
+    """The first point that has no trial; None if there is none, or if a trial waits already.
+
+    So none is lost or tried twice, whoever is interrupted or killed, and what takes the place of
+    such a trial is not the last.
 
     Args:
-        declaration: of the study.
+        points: of the grid, in their order.
         trials: of the study so far.
     """
     if any(trial.state == TrialState.WAITING for trial in trials):
         return None
-    taken = [
-        {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-        for trial in trials
-        if trial.state != TrialState.FAIL or counts(trial)
-    ]
-    baseline = declaration.baseline_parameters()
-    points = [point for point in declaration.grid() if point != baseline]
-    np.random.default_rng(declaration.seed).shuffle(points)
-    if baseline is not None:
-        points.insert(0, baseline)
-    return next((point for point in points if point not in taken), None)
+    keys = list(points[0])
+    taken = set()
+    for trial in trials:
+        if trial.state != TrialState.FAIL or counts(trial):
+            parameters = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            taken.add(tuple(parameters.get(key) for key in keys))
+    return next((p for p in points if tuple(p[key] for key in keys) not in taken), None)
 
 
 class ByPlace(optuna.samplers.BaseSampler):
     """The study's sampler, made anew for each trial, its choices from the trial's place.
 
     So a study that was interrupted, or whose trials are asked for by several processes, draws as
-    one that ran at a stretch: what a trial gets depends on the seed, on how many trials are before
-    it, but for those that were interrupted or killed, and on these trials alone. All that Optuna's
-    samplers need of earlier trials they read from the storage.
+    one that ran at a stretch: what a trial gets depends on the seed, on its place and on the trials
+    before it alone. Its place is its number, or that of a trial that was interrupted or killed, in
+    whose place it is. All that Optuna's samplers need of earlier trials they read from the storage.
 
     Args:
         declaration: of the study.
@@ -95,7 +99,8 @@ class ByPlace(optuna.samplers.BaseSampler):
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Make the sampler of a trial."""
-        self._place = place(study.get_trials(deepcopy=False), trial.number)
+        self._place = free_place(study.get_trials(deepcopy=False))
+        study._storage.set_trial_user_attr(trial._trial_id, PLACE, self._place)
         stream = np.random.SeedSequence([self._declaration.seed, self._place])
         self._sampler = sampler(self._declaration, int(stream.generate_state(1)[0]))
         self._sampler.before_trial(study, trial)

@@ -11,7 +11,7 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from mnist_lab.conditional import ConditionalSpace, SpaceError
+from mnist_lab.conditional import ConditionalSpace, EpochsError, SpaceError
 from mnist_lab.config import ConfigError, RunConfig, UserError
 from mnist_lab.connection import TrackingError, local_uri
 from mnist_lab.data import Dataset
@@ -42,7 +42,7 @@ from mnist_lab.recovery import (
     parents_of_others,
 )
 from mnist_lab.retries import counts, try_next
-from mnist_lab.sampling import next_point
+from mnist_lab.sampling import next_point, points_of_grid
 from mnist_lab.space import StudyDeclaration
 from mnist_lab.tracking import Run, Store
 from mnist_lab.trial import TrialTask
@@ -182,8 +182,9 @@ class _Search:
         self._parent = parent
         self._space = space
         self._call = uuid.uuid4().hex
+        self._points = points_of_grid(declaration) if declaration.sampler == "grid" else []
         self._begun: set[int] = set()
-        self._spared: set[int] = set()
+        self._spared: dict[int, float] = {}
 
     def run(self, team: Team, timeout: float | None) -> None:
         """Run the trials that are missing, after those that a killed process left behind."""
@@ -232,6 +233,8 @@ class _Search:
         while (trial := self._ask()) is not None:
             try:
                 config = self._configuration(trial)
+            except EpochsError:  # what is declared is mistaken, not this trial
+                raise
             except (ConfigError, SpaceError) as error:
                 self._refuse(trial, error)
                 continue
@@ -256,7 +259,7 @@ class _Search:
             if len(finished(self._study)) + len(running) >= self._declaration.trials:
                 return None
             if self._declaration.sampler == "grid":
-                point = next_point(self._declaration, self._study.get_trials(deepcopy=False))
+                point = next_point(self._points, self._study.get_trials(deepcopy=False))
                 if point is not None:
                     self._study.enqueue_trial(point)
             trial = self._study.ask()
@@ -373,7 +376,7 @@ class _Search:
             config = self._space.configuration(trial, declaration.config)
             by_epochs = declaration.pruner == "hyperband" or declaration.seeds_per_trial > 1
             if by_epochs and config.epochs != declaration.config.epochs:
-                raise SpaceError(
+                raise EpochsError(
                     f"{declaration.space} gave epochs = {config.epochs}; with pruner 'hyperband', "
                     "or several seeds a trial, all trials have the epochs of [config]"
                 )

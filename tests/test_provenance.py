@@ -343,13 +343,18 @@ def test_what_the_commands_leave_behind_and_an_environment_are_no_part_of_a_patc
     checkout: Path, state: Callable[[], GitState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "prefix", str(checkout / "env"))
+    monkeypatch.chdir(checkout)
     for name in ("mlruns/1/a/x.json", "mlflow.db", "unsent/1/record.json", "env/lib/a.py"):
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         (checkout / name).write_text("a line\n")
     assert state().dirty == "false"
     (checkout / "mine.py").write_text("mine\n")
+    (checkout / "package" / "mlruns").mkdir()
+    (checkout / "package" / "mlruns" / "code.py").write_text("of the user\n")
+    monkeypatch.setattr(sys, "prefix", str(checkout.parent))  # the checkout is in an environment
     assert "+mine" in state().diff
-    assert "a line" not in state().diff
+    assert "+of the user" in state().diff
+    assert state().diff.count("a line") == 1  # that of env/, which is none now
 
 
 def test_untracked_files_are_bounded_in_all(checkout: Path, state: Callable[[], GitState]) -> None:
@@ -420,3 +425,22 @@ def test_changes_within_a_submodule_are_said_to_be_missing(
 def test_code_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "PACKAGES", ("mnist_lab", "nowhere"))
     assert provenance.environment()["version.nowhere"] == "unknown"
+
+
+def test_what_is_told_to_users_is_no_part_of_the_trainers_version() -> None:
+    """A message that is put in other words makes no run one of another version."""
+    provenance.code_digest.cache_clear()
+    read: list[str] = []
+    meaning = provenance.meaning
+
+    def noted(source: str) -> str:
+        read.append(source)
+        return meaning(source)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(provenance, "meaning", noted)
+        provenance.code_digest()
+    provenance.code_digest.cache_clear()
+    assert any("class Training" in source for source in read)
+    for ours in ("class RunConfig", "class UserError", "class GitState"):
+        assert not any(ours in source for source in read), ours

@@ -67,7 +67,7 @@ def test_the_trial_in_place_of_one_that_was_called_off_is_not_called_off(url: st
 
 
 def test_a_trial_that_was_failed_by_one_who_was_killed_just_then_is_tried_again(url: str) -> None:
-    storage, spared = make_storage(url), set[int]()
+    storage, spared = make_storage(url), dict[int, float]()
     with quiet(), disposed(storage):
         study = begun(storage)
         storage.set_trial_state_values(study.trials[0]._trial_id, TrialState.FAIL)
@@ -82,7 +82,7 @@ def test_a_trial_that_was_failed_by_one_who_was_killed_just_then_is_tried_again(
 
 
 def test_a_heart_that_stood_still_with_its_machine_costs_no_trial(url: str) -> None:
-    storage, spared = make_storage(url), set[int]()
+    storage, spared = make_storage(url), dict[int, float]()
     with quiet(), disposed(storage):
         study = begun(storage)
         study.ask()
@@ -90,6 +90,7 @@ def test_a_heart_that_stood_still_with_its_machine_costs_no_trial(url: str) -> N
             trial_id = study.trials[number]._trial_id
             storage.set_trial_user_attr(trial_id, PROCESS, owned(number, process))
             storage.record_heartbeat(trial_id)
+        fail_dead_trials(study, storage, spared)  # their hearts beat
         for states in (["RUNNING", "FAIL", "WAITING"], ["FAIL", "FAIL", "WAITING", "WAITING"]):
             with storage.engine.begin() as connection:
                 old = "UPDATE trial_heartbeats SET heartbeat = '2000-01-01 00:00'"

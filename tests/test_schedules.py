@@ -108,3 +108,5 @@ def test_a_momentum_may_rise_by_a_factor() -> None:
         if schedule["type"] == "step":
             schedule["every"] = 2
         lab.RunConfig(optimizer="sgd", momentum=0.5, momentum_schedule=schedule)
+    rising = {"type": "exponential", "factor": 1.02}  # to 0.9937 in the last of 6 epochs
+    lab.RunConfig(optimizer="sgd", momentum=0.9, epochs=6, momentum_schedule=rising)

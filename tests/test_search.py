@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import mnist_lab as lab
+from mnist_lab.retries import counts
 from mnist_lab.study_figures import front
 from tests.conftest import Command, Done
 from tests.samples import write_digits
@@ -288,7 +289,7 @@ def test_a_first_trial_that_the_space_cannot_give_is_refused(run: Command, works
 
 EPOCHS = """
 def space(trial):
-    return {"hidden": trial.suggest_int("hidden", 8, 16), "epochs": 3}
+    return {"hidden": 8, "epochs": trial.suggest_categorical("epochs", [5, 3])}
 """
 
 
@@ -298,6 +299,9 @@ def test_a_space_cannot_give_epochs_where_trials_are_compared_step_by_step(
 ) -> None:
     (workspace / "studies" / "epochs.py").write_text(EPOCHS)
     config = CONFIG.replace("epochs = 2\n", "")
-    done = run(f'trials = 2\n{setting}\nspace = "epochs.py:space"\n{config}')
+    done = run(f'trials = 9\n{setting}\nspace = "epochs.py:space"\n{config}')
     assert done.returncode == 2
-    assert "epochs.py:space gave epochs = 3" in done.stderr
+    assert "epochs.py:space gave epochs = " in done.stderr
+    failed = [trial for trial in study(workspace).trials if trial.state.name == "FAIL"]
+    assert failed
+    assert not any(map(counts, failed))  # it costs the study none of its trials
