@@ -105,6 +105,8 @@ def test_the_best_trials_of_a_study_are_coloured_and_the_others_grey(
             "trial": pd.array(numbers, dtype="Int64"),
             "variant": "trial",
             "study": "s",
+            "parent": "the study's run",
+            "start_time": pd.Timestamp("2026-01-01", tz="UTC"),
             "state": ["COMPLETE"] * 10 + ["PRUNED", "FAIL"],
             "parameters": 407_050,
             "train_seconds": 5.0,
@@ -123,7 +125,15 @@ def test_the_best_trials_of_a_study_are_coloured_and_the_others_grey(
         assert sorted(rows) == sorted([*named, "3 others"])
         assert "trial 10" not in said(drawn[stem])
     # The studies of one name, which each have a trial 0, are not mixed.
-    both = pd.concat([trials, trials.assign(study="s epochs=2", run_id=trials["run_id"] + "'")])
+    # Of one that was begun anew the newer is drawn.
+    older = trials.assign(
+        parent="another run",
+        start_time=pd.Timestamp("2025-01-01", tz="UTC"),
+        run_id=trials["run_id"] + "°",
+        val_accuracy=0.999,
+    )
+    epochs2 = trials.assign(study="s epochs=2", run_id=trials["run_id"] + "'")
+    both = pd.concat([older, trials, epochs2])
     drawn = pictures.of_study(both, "s", store=None)  # type: ignore[arg-type]
     assert "trial 9, s epochs=2: 97.90 (n=1)" in texts(drawn["accuracy_seconds"])
     assert "trial 9, s: 97.90 (n=1)" in texts(drawn["accuracy_seconds"])

@@ -74,7 +74,7 @@ def test_seeds_follow_each_other(tmp_path: Path) -> None:
         (
             "[[], [512], [64, 32]]",
             "[{ a = 1 }]",
-            "search.hidden.choices.0: {'a': 1} is not accepted: it should be a number, a text",
+            "search.hidden.choices.0: {'a': 1} is not accepted: it should be a finite number",
         ),
         ("[64, 32]]", "512]", "choices [[], [512], 512] are not all different"),
         ("[64, 32]]", "[64, 0]]", "search.hidden: hidden.1: 0 is not accepted"),
