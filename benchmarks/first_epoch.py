@@ -36,7 +36,8 @@ with tempfile.TemporaryDirectory() as folder:
 _PLAIN = f"""
 import keras, numpy, os
 with numpy.load({str(MNIST)!r}) as arrays:
-    [arrays[name] for name in arrays.files]
+    for name in arrays.files:
+        arrays[name]
 os._exit(0)
 """
 

@@ -182,7 +182,8 @@ def variants() -> str:
 def page() -> str:
     """docs/speed.md: the text of benchmarks/speed.md with each {table} and number in its place."""
     tables = {name: _filled(name) for name in _COLUMNS}
-    return _TEXT.read_text().format(**tables, **_of_study(), workers_start=_start_of_workers())
+    numbers = {**_of_study(), **_of_records(), "workers_start": _start_of_workers()}
+    return _TEXT.read_text().format(**tables, **numbers)
 
 
 def _of_study() -> dict[str, str]:
@@ -202,6 +203,21 @@ def _of_study() -> dict[str, str]:
         "study_first": medians.iloc[0],
         "study_end": _range(ends["mnist_lab_s"]),
         "study_end_documented": _range(ends["documented_s"]),
+    }
+
+
+def _of_records() -> dict[str, str]:
+    """What the text says of a record's cost."""
+    rows = pd.read_csv(RESULTS / "records.csv", comment="#")
+    written = rows[rows["case"].str.startswith("record")]["median_s"]
+    read = rows.set_index("case")["median_s"]
+    there = "through a server"
+    return {
+        "server_epochs": f"{read[f'mnist_lab.epochs, {there}']:.0f}",
+        "server_runs": f"{read[f'mnist_lab.runs, {there}']:.0f}",
+        "server_search": f"{read[f'mlflow.search_runs, {there}']:.0f}",
+        "record": f"{written.iloc[0]:.2f}",
+        "more": f"{written.iloc[1] - written.iloc[0]:.2f}",
     }
 
 

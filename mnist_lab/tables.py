@@ -149,10 +149,11 @@ def _wide(histories: Sequence[EpochRecord], run_ids: pd.Series[str]) -> pd.DataF
     long = long.astype({"epoch": "int64", "value": "float64"})
     long["value"] = _unclamped(long["value"])
     cell = ["run_id", "epoch", "key"]
-    if long.duplicated(cell).any():  # logged twice: the last counts, as with MLflow
+    try:
+        wide = long.set_index(cell)["value"].unstack("key")
+    except ValueError:  # something was logged twice: the last counts, as with MLflow
         long = long.sort_values(["timestamp", "value"], na_position="first")
-        long = long.drop_duplicates(cell, keep="last")
-    wide = long.set_index(cell)["value"].unstack("key")
+        wide = long.drop_duplicates(cell, keep="last").set_index(cell)["value"].unstack("key")
     return wide.reindex(columns=list(EPOCH_METRICS)).reset_index()
 
 
