@@ -151,10 +151,10 @@ def _shows_untracked(root: Path) -> bool:
 
 def _left_out(root: Path) -> tuple[list[str], str]:
     """Untracked files and folders that are no part of the patch, and lines on those it lacks."""
-    ours = _outputs(root)
     names = _git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
-    within = tuple(f"{name}/" for name in ours)
-    mine = [name for name in names if name and name not in ours and not name.startswith(within)]
+    # Without those that git ignores: it adds them by no means, and to name them is an error to it.
+    ours = [path for path in _outputs(root) if any(_within(path, name) for name in names)]
+    mine = [name for name in names if name and not any(_within(path, name) for path in ours)]
     room = _MOST_UNTRACKED_IN_ALL
     large: dict[str, int] = {}
     for name, size in sorted(((name, _size(root / name)) for name in mine), key=itemgetter(1)):
@@ -169,6 +169,11 @@ def _left_out(root: Path) -> tuple[list[str], str]:
     if (more := len(large) - _MOST_NAMED) > 0:
         lines.append(f"and {more:,} more\n")
     return [*ours, *large], "".join(lines)
+
+
+def _within(path: str, name: str) -> bool:
+    """Whether `name`, as git lists it, is `path` or in it."""
+    return name == path or name.startswith(f"{path}/")
 
 
 def _outputs(root: Path) -> list[str]:

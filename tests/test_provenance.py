@@ -348,6 +348,12 @@ def test_what_the_commands_leave_behind_and_an_environment_are_no_part_of_a_patc
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         (checkout / name).write_text("a line\n")
     assert state().dirty == "false"
+    (checkout / ".gitignore").write_text("env\nmlflow.db\n")  # some of it, as here
+    git(checkout, "add", ".gitignore")
+    git(checkout, "commit", "-m", "ignores")
+    assert state() == GitState(head(checkout), "")
+    (checkout / ".gitignore").write_text("")
+    git(checkout, "commit", "--all", "-m", "ignores nothing")
     (checkout / "mine.py").write_text("mine\n")
     (checkout / "package" / "mlruns").mkdir()
     (checkout / "package" / "mlruns" / "code.py").write_text("of the user\n")

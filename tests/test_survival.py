@@ -146,7 +146,7 @@ def test_a_trial_that_fits_into_no_memory_fails_alone(
 def test_a_trial_whose_worker_is_killed_again_and_again_is_given_up(
     workspace: Path, small: lab.Dataset
 ) -> None:
-    declare(workspace, small, trials=1, epochs=300)
+    declare(workspace, small, trials=1, epochs=100_000)  # it is killed before it ends
     url = f"sqlite:///{workspace}/studies/s.db"
     with study(workspace, "--workers=1", "--confirm=0") as process:
         for death in range(1, RETRIES + 2):

@@ -97,7 +97,7 @@ def test_an_experiment_is_trained_by_workers_that_share_the_cores(
 def test_ctrl_c_ends_the_runs_of_all_workers_and_loses_nothing(
     workspace: Path, small: lab.Dataset
 ) -> None:
-    declare(workspace, small, trials=4, epochs=300)
+    declare(workspace, small, trials=4, epochs=100_000)  # none ends while the other begins
     url = f"sqlite:///{workspace}/studies/s.db"
 
     def both_train() -> bool:
