@@ -108,7 +108,7 @@ def _reasons(own: pd.DataFrame, code_digest: str, data_sha256: str) -> pd.Series
     statuses = {
         "KILLED": "interrupted",
         "RUNNING": "still running, or its process was killed",
-        "FAILED": "failed by an accident outside of training",
+        "FAILED": "failed by an accident outside of training, or others had the memory",
     }
     reasons = own["status"].map(statuses).fillna("")
     reasons = reasons.mask(own["data_sha256"] != data_sha256, "trained on other data")

@@ -50,7 +50,7 @@ sys.modules[__name__].__class__ = _CallableModule
 @click.command(
     epilog="NAME is the name of a study or an experiment. table and markdown show the columns that "
     "tell the runs apart; csv and json have all columns, as mnist_lab.runs(NAME) in Python. RUN is "
-    "a run's name in the table, or the beginning of its id."
+    "a run's name in the table, a trial's number, or the first 8 characters or more of its id."
 )
 @click.argument("name")
 @click.option(
@@ -206,7 +206,9 @@ def _draw(
         drawn[place] = pictures.of_experiment(table, name, asked, store, digits)
     trials = table[table["trial"].notna()]
     if len(trials):
-        drawn[folder / "study" if questions else folder] = pictures.of_study(trials, name, store)
+        drawn[folder / "study" if questions else folder] = pictures.of_study(
+            pictures.newest(trials), name, store
+        )
     for place, figures in drawn.items():
         try:
             paths = save_all(figures, place)

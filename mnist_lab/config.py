@@ -145,6 +145,7 @@ class Schedule(Declared):
         return f"{self.type}({settings})" if settings else self.type
 
 
+_ONE_CYCLE_RISE = 0.3  # of the epochs, where no warm-up is given, as in mnist_lab/schedules.py
 # The settings that each type of schedule needs, and those that it knows besides.
 _SCHEDULE_SETTINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "constant": ((), ()),
@@ -285,6 +286,12 @@ class RunFields(Declared):
             yield "nesterov", "needs a momentum above 0"
         if self.momentum_schedule != Schedule() and (self.optimizer != "sgd" or not self.momentum):
             yield "momentum_schedule", "needs optimizer 'sgd' with a momentum above 0"
+        for name in ("learning_rate_schedule", "momentum_schedule"):
+            schedule, rise = getattr(self, name), _ONE_CYCLE_RISE * self.epochs
+            own = schedule.type == "one_cycle" and schedule.warmup is None
+            if own and schedule.until is not None and schedule.until <= rise:
+                what = f"{schedule.until:g} is over before the descent begins, at epoch {rise:g}"
+                yield f"{name}.until", what
         schedule = self.momentum_schedule
         for key in ("final", "initial"):
             if (getattr(schedule, key) or 0.0) >= 1.0:

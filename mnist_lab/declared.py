@@ -49,7 +49,9 @@ def plain(value: Any) -> object:
 def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[str, str]]:
     """Put a pydantic error into plain words: (dotted key, what is wrong) for each mistake."""
     of_unions: set[tuple[str | int, ...]] = set()
-    for detail in error.errors():
+    details = error.errors()
+    lists = {_without_branches(d["loc"]) for d in details if any(map(_is_list, d["loc"]))}
+    for detail in details:
         place = detail["loc"]
         if detail["type"] in _OF_SCALARS:
             place = _without_branches(place)
@@ -58,7 +60,8 @@ def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[s
         if place != detail["loc"]:  # one mistake, told once for each type that is accepted there
             if place not in of_unions:
                 of_unions.add(place)
-                yield key, f"{_shown(detail['input'])} is not accepted: it should be {_SCALAR}"
+                accepted = _SCALAR_OR_LIST if place in lists else _SCALAR
+                yield key, f"{_shown(detail['input'])} is not accepted: it should be {accepted}"
         elif detail["type"] == "extra_forbidden":
             hint = nearest(keys[-1], known)
             yield key, f"unknown key{hint or '.'} Known keys: {', '.join(sorted(known))}"
@@ -92,7 +95,8 @@ _IN_TOML = {
     "valid dictionary": "table",
     "valid tuple": "list",
 }
-_SCALAR = "a finite number, a text, true, false, or a list of numbers"
+_SCALAR = "a finite number, a text, true or false"
+_SCALAR_OR_LIST = "a finite number, a text, true, false, or a list of numbers"
 # pydantic's types of mistakes that one of these branches can meet.
 _OF_SCALARS = (
     *("int_type", "int_from_float", "float_type", "finite_number"),
@@ -116,7 +120,11 @@ def _without_branches(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
 
 
 def _is_branch(part: str) -> bool:
-    return part in _BRANCHES or part.startswith("tuple[")
+    return part in _BRANCHES or _is_list(part)
+
+
+def _is_list(part: str | int) -> bool:
+    return isinstance(part, str) and part.startswith("tuple[")
 
 
 def _walk(model: type[BaseModel], path: tuple[str | int, ...]) -> tuple[list[str], list[str]]:

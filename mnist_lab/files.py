@@ -86,7 +86,8 @@ def locked(path: Path, waits: Callable[[], None]) -> Iterator[None]:
         path: a file that is there; it is not touched.
         waits: is called if another process has it, before waiting for that one.
     """
-    file = os.open(path, os.O_RDONLY)
+    # Network file systems lock for those alone who could write.
+    file = os.open(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

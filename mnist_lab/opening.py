@@ -170,6 +170,9 @@ def open_study(
             study = _study(declaration, study_name, storage)
         except optuna.exceptions.StorageInternalError as error:
             raise unusable(url, error) from None
+        if space is not None and _is_mended(study, space, declared):
+            optuna.delete_study(study_name=study_name, storage=storage)
+            study = _study(declaration, study_name, storage)
         if "declaration" not in study.user_attrs and not sqlite_store.local_path(url):
             _wait_for_maker(study)
         if "declaration" not in study.user_attrs:
@@ -180,13 +183,20 @@ def open_study(
             study.set_user_attr("parent_run_id", start_parent(study.user_attrs[STUDY_ID]))
             study.set_user_attr("declaration", declared)  # the last: it says that all is there
             return study, storage
-    if space is not None and not any(trial.state in _OF_USE for trial in study.trials):
-        # A function that was mended, which has given no configuration so far.
-        recorded = study.user_attrs["declaration"]
-        if recorded.get(_does(space), space.digest) != space.digest:
-            study.set_user_attr("declaration", {**recorded, _does(space): space.digest})
     _check_same(declared, study, study_name, without_password(url))
     return study, storage
+
+
+def _is_mended(study: optuna.Study, space: ConditionalSpace, declared: dict[str, object]) -> bool:
+    """Whether nothing but the function of the space was changed, before it gave a trial of use.
+
+    Such a study begins anew: Optuna keeps to the distributions of the trials that there were.
+    """
+    recorded = study.user_attrs.get("declaration")
+    if recorded is None or any(trial.state in _OF_USE for trial in study.trials):
+        return False
+    function = _does(space)
+    return bool(recorded != declared == {**recorded, function: space.digest})
 
 
 def _check_ours(declaration: StudyDeclaration, study: optuna.Study, shown: str) -> None:

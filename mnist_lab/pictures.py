@@ -53,10 +53,6 @@ def of_study(runs: pd.DataFrame, name: str, store: Store) -> dict[str, Figure]:
         name: of the MLflow experiment.
         store: where epochs are recorded.
     """
-    # Of a study that was begun anew the newer one is drawn.
-    by_age = runs.sort_values("start_time", kind="stable")
-    newest = by_age.groupby("study", dropna=False)["parent"].transform("last")
-    runs = by_age[by_age["parent"] == newest]
     trials = runs[runs["state"] == "COMPLETE"]
     # Of a trial with several seeds the mean counts, as for the study.
     trials = trials.assign(name="trial " + trials["trial"].astype(str))
@@ -67,6 +63,17 @@ def of_study(runs: pd.DataFrame, name: str, store: Store) -> dict[str, Figure]:
     return figures_of(
         trials, epochs(name, store), by="name", metric="val_accuracy", named=_BEST_TRIALS
     )
+
+
+def newest(runs: pd.DataFrame) -> pd.DataFrame:
+    """Of trials of a study that was begun anew those of the newer one.
+
+    Args:
+        runs: as from `mnist_lab.runs`.
+    """
+    by_age = runs.sort_values("start_time", kind="stable")
+    parents = by_age.groupby("study", dropna=False)["parent"].transform("last")
+    return by_age[(by_age["parent"] == parents) | parents.isna()]
 
 
 def _answers(judged: pd.DataFrame, store: Store) -> dict[str, np.ndarray]:

@@ -36,8 +36,11 @@ _MOST_UNTRACKED_IN_ALL = 5_000_000  # bytes
 _MOST_NAMED = 20  # files that are left out
 # What the commands themselves leave behind, with which each patch would be larger than the last.
 _OUTPUTS = ("mlruns", "unsent", "mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "mlflow.db-shm")
-# They would have git look into another checkout than the one that is asked for.
-_MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX")
+# They would have git look into another checkout than the one that is asked for, or for other paths.
+_MISLEADING = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX"),
+    *(f"GIT_{how}_PATHSPECS" for how in ("LITERAL", "GLOB", "NOGLOB", "ICASE")),
+)
 _MOST_BINARY = 1_000_000  # bytes, before and after, of the binary files in a patch
 
 
@@ -129,6 +132,8 @@ def _diff(root: Path) -> tuple[str, str]:
                 _git(root, *add, "--pathspec-file-nul", given=wanted, **environment)
             except _RefusalError as refusal:  # of a file or folder; all others are added
                 problem = str(refusal)
+        elif unseen := _untracked_code(root):
+            problem = f"{unseen} untracked file(s) of the code: status.showUntrackedFiles is no"
         diff = _git(root, *_DIFF, "HEAD", **environment)
         if re.search(r"^Binary files ", diff, re.MULTILINE):
             sizes = _git(root, *_DIFF, "--stat", "--no-renames", "HEAD", **environment)
@@ -147,6 +152,14 @@ def _shows_untracked(root: Path) -> bool:
     except _RefusalError:  # it is not set
         return True
     return shown not in ("no", "false")
+
+
+def _untracked_code(root: Path) -> int:
+    """How many files of this package git does not know, if it is in the checkout."""
+    if root not in _package().parents:
+        return 0
+    listed = _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", str(_package()))
+    return listed.count("\0")
 
 
 def _left_out(root: Path) -> tuple[list[str], str]:
@@ -182,8 +195,9 @@ def _outputs(root: Path) -> list[str]:
     As paths in the checkout, so far as they are in it.
     """
     here = [Path.cwd() / name for name in _OUTPUTS]
-    inside = [path for path in (*here, Path(sys.prefix)) if root in path.parents]
-    return [path.relative_to(root).as_posix() for path in inside]
+    prefix = Path(sys.prefix)  # often reached by a link, or a link itself
+    inside = [path for path in (*here, prefix, prefix.resolve()) if root in path.parents]
+    return list(dict.fromkeys(path.relative_to(root).as_posix() for path in inside))
 
 
 def _size(path: Path) -> int:

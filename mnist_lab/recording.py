@@ -33,9 +33,10 @@ def record(
         watcher: is told of every epoch.
         stop: is asked after every epoch but those that broke down; True makes it the last.
     """
-    training, started = None, False
+    training, started, fits = None, False, False
     try:
         _make_room(config, len(data.train_labels) - config.validation_size)
+        fits = True
         training = train(config, data, seed=seed)
         training.begin()  # it compiles while Python writes down how it begins
         constants = constants_of(config)
@@ -61,9 +62,10 @@ def record(
         if not started:
             parameters = None if training is None else training.parameters
             run.log_start(config, seed, threads(), data, parameters)
-        # What others use of the memory is another amount next time.
+        # What was not begun, for what others use of the memory, may fit into it next time.
         images = len(data.train_labels) - config.validation_size
-        run.fail(f"out of memory: {error}", least_bytes(config, images) > total_bytes())
+        never = fits or least_bytes(config, images) > total_bytes()
+        run.fail(f"out of memory: {error}", by_itself=never)
 
 
 def _make_room(config: RunConfig, images: int) -> None:

@@ -233,9 +233,10 @@ class _Search:
         while (trial := self._ask()) is not None:
             try:
                 config = self._configuration(trial)
-            except EpochsError:  # what is declared is mistaken, not this trial
-                raise
             except (ConfigError, SpaceError) as error:
+                # The first tells that what is declared is mistaken: it is the study's, no trial's.
+                if isinstance(error, EpochsError) and not self._some_are_of_use(trial.number):
+                    raise
                 self._refuse(trial, error)
                 continue
             trial.set_user_attr("config", config.model_dump(mode="json", exclude_defaults=True))
@@ -299,13 +300,20 @@ class _Search:
             self._study.tell(trial, state=TrialState.FAIL)
             run.tag({"trial_state": TrialState.FAIL.name})
         self._begun.discard(trial.number)
+        if self._some_are_of_use(trial.number):
+            return
         trials = self._study.get_trials(deepcopy=False)
         refused = sum(_REFUSED in other.user_attrs for other in trials)
-        if any(other.state in _OF_USE and _REFUSED not in other.user_attrs for other in trials):
-            return
         most = 1 if isinstance(error, SpaceError) else min(_MOST_REFUSED, self._declaration.trials)
         if refused >= most:
             raise error
+
+    def _some_are_of_use(self, besides: int) -> bool:
+        """Whether the values of another trial than `besides` were a configuration."""
+        return any(
+            other.state in _OF_USE and _REFUSED not in other.user_attrs and other.number != besides
+            for other in self._study.get_trials(deepcopy=False)
+        )
 
     def _beat(self) -> None:
         """Tell the storage that the trials which wait for a worker are not forgotten.

@@ -88,8 +88,8 @@ class StudyDeclaration(Declared):
         if self.space is None and not self.search:
             yield "search", "missing; it must be given, or a function as space"
         yield from self._space_problems()
-        for key, dimension in self.search.items():
-            yield from self._dimension_problems(key, dimension)
+        each = (self._dimension_problems(key, dimension) for key, dimension in self.search.items())
+        yield from dict.fromkeys(itertools.chain.from_iterable(each))
         yield from self._objective_problems()
         yield from self._sampler_problems()
         if self.seed + self.seeds_per_trial > 2**32:
@@ -133,11 +133,17 @@ class StudyDeclaration(Declared):
         # One field at a time is varied, for what it may be can depend on the others.
         tried = {name: d.tried()[0] for name, d in self.search.items() if name in fields}
         firsts = {name: value for name, value in tried.items() if not _refused(name, value)}
+        told: list[str] = []
         for value in dimension.tried():
             try:
                 self.configuration({**firsts, key: value})
             except ConfigError as error:
-                yield place, str(error).removeprefix("RunConfig: ")
+                told.append(str(error).removeprefix("RunConfig: "))
+        whatever = len(told) == len(dimension.tried()) and len(set(told)) == 1
+        for message in dict.fromkeys(told):
+            field, _, what = message.partition(": ")
+            mine = whatever and field.partition(".")[0] in self.config.model_fields_set
+            yield (f"config.{field}", what) if mine else (place, message)
 
     def _objective_problems(self) -> Iterator[tuple[str, str]]:
         if not self.objectives:

@@ -200,7 +200,7 @@ def report(runs: pd.DataFrame, asked: Asked) -> str:
             f"The margin of equivalence was {_margin(asked.first_margin)} when the first of these "
             f"runs were recorded, and is {_margin(asked.margin)} now: it was not stated beforehand."
         )
-    parts.append(_left_out(judged, asked))
+    parts.append(_left_out(runs, judged, asked))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -208,15 +208,22 @@ def _margin(margin: float | None) -> str:
     return f"{IMAGES * (MARGIN if margin is None else margin):g} images"
 
 
-def _left_out(judged: pd.DataFrame, asked: Asked) -> str:
+def _left_out(runs: pd.DataFrame, judged: pd.DataFrame, asked: Asked) -> str:
     """Each failed and each missing run, or an empty text."""
+    tried = runs[
+        (runs["experiment"] == asked.experiment)
+        & runs["stage"].isin(_JUDGED_STAGES)
+        & (runs["status"] == "FAILED")
+        & runs["reason"].notna()
+    ].sort_values("start_time", kind="stable")
+    reasons = {(run["variant"], run["seed"]): f": {run['reason']}" for _, run in tried.iterrows()}
     lines = [
         f"  {run['variant']} seed {run['seed']}: failed: {run['reason']}"
         for _, run in judged[judged["status"] == "FAILED"].iterrows()
     ]
     there = set(zip(judged["variant"], judged["seed"], strict=True))
     lines += [
-        f"  {variant} seed {seed}: missing"
+        f"  {variant} seed {seed}: missing{reasons.get((variant, seed), '')}"
         for variant in asked.configs
         for seed in asked.seeds
         if (variant, seed) not in there

@@ -33,6 +33,7 @@ if "TF_XLA_FLAGS" not in os.environ:
 from mnist_lab.__main__ import main
 from mnist_lab.data import Dataset, load_mnist
 from mnist_lab.tracking import Store, open_store
+from tests.forked import draw_nothing
 
 ROOT = Path(__file__).parent.parent
 # The longest tests are in these. They begin first, so that those that are left at the end, when one
@@ -163,8 +164,7 @@ class Done:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let studies and experiments draw nothing: it takes longer than to train on a few digits."""
-    monkeypatch.setattr("mnist_lab.drawing.draw", lambda *_: None)
-    monkeypatch.setattr("mnist_lab.pictures.of_experiment", lambda *_: {})
+    draw_nothing(monkeypatch)
 
 
 @pytest.fixture

@@ -18,8 +18,16 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 _FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(["tests.preloaded"])
+_FORKING.set_forkserver_preload(["tests.preloaded", "tests.forked"])
+
+
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Let studies and experiments draw nothing."""
+    patch.setattr("mnist_lab.drawing.draw", lambda *_: None)
+    patch.setattr("mnist_lab.pictures.of_experiment", lambda *_: {})
 
 
 class Forked:
@@ -31,6 +39,7 @@ class Forked:
         folder: the current one of the command.
         environment: all of its variables.
         terminal: where it writes to, in place of what `communicate` returns.
+        draws: whether it draws its figures: it takes longer than to train on a few digits.
     """
 
     def __init__(
@@ -40,11 +49,12 @@ class Forked:
         folder: Path,
         environment: dict[str, str],
         terminal: str | None = None,
+        draws: bool = False,
     ) -> None:
         self._written = Path(tempfile.mkdtemp(prefix="command-"))
         files = (terminal, terminal) if terminal else (self._file("out"), self._file("err"))
         self._process = _FORKING.Process(
-            target=_run, args=(module, arguments, folder, environment, *files)
+            target=_run, args=(module, arguments, folder, environment, draws, *files)
         )
         self._process.start()
         self.pid: int = self._process.pid or 0
@@ -89,7 +99,13 @@ class Forked:
 
 
 def _run(
-    module: str, arguments: list[str], folder: Path, environment: dict[str, str], out: str, err: str
+    module: str,
+    arguments: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    draws: bool,
+    out: str,
+    err: str,
 ) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -103,6 +119,8 @@ def _run(
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
     sys.argv = [module, *arguments]
     sys.path.insert(0, str(folder))
+    if not draws:
+        draw_nothing(pytest.MonkeyPatch())
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:

@@ -134,7 +134,7 @@ def test_the_best_trials_of_a_study_are_coloured_and_the_others_grey(
     )
     epochs2 = trials.assign(study="s epochs=2", run_id=trials["run_id"] + "'")
     both = pd.concat([older, trials, epochs2])
-    drawn = pictures.of_study(both, "s", store=None)  # type: ignore[arg-type]
+    drawn = pictures.of_study(pictures.newest(both), "s", store=None)  # type: ignore[arg-type]
     assert "trial 9, s epochs=2: 97.90 (n=1)" in texts(drawn["accuracy_seconds"])
     assert "trial 9, s: 97.90 (n=1)" in texts(drawn["accuracy_seconds"])
     # Of a trial with two seeds the mean counts: one lucky training does not make it the best.

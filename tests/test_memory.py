@@ -9,6 +9,7 @@ import pytest
 
 import mnist_lab as lab
 from mnist_lab import memory, recording
+from mnist_lab.backend import tf
 from mnist_lab.config import RunConfig
 from mnist_lab.memory import check_memory, least_bytes
 from mnist_lab.tracking import Store
@@ -65,3 +66,17 @@ def test_a_shortage_that_may_pass_is_no_failure_of_the_run_itself(
         run = mlflow.MlflowClient().get_run(record(store, small))
         assert run.info.status == "FAILED"
         assert run.data.tags.get("failed_by_itself") == by_itself
+
+
+def test_what_had_room_and_takes_more_than_there_is_fails_by_itself(
+    store: Store, small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The least that a training takes is less than it takes: it is not begun again at each call."""
+
+    def exhausts(*arguments: object, **options: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "all is used")
+
+    monkeypatch.setattr(recording, "train", exhausts)
+    run = mlflow.MlflowClient().get_run(record(store, small))
+    assert run.data.tags["reason"] == "out of memory: all is used"
+    assert run.data.tags["failed_by_itself"] == "true"

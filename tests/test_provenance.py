@@ -357,6 +357,9 @@ def test_what_the_commands_leave_behind_and_an_environment_are_no_part_of_a_patc
     (checkout / "mine.py").write_text("mine\n")
     (checkout / "package" / "mlruns").mkdir()
     (checkout / "package" / "mlruns" / "code.py").write_text("of the user\n")
+    (checkout.parent / "linked").symlink_to(checkout)
+    monkeypatch.setattr(sys, "prefix", str(checkout.parent / "linked" / "env"))
+    assert "a line" not in state().diff
     monkeypatch.setattr(sys, "prefix", str(checkout.parent))  # the checkout is in an environment
     assert "+mine" in state().diff
     assert "+of the user" in state().diff
@@ -377,7 +380,11 @@ def test_files_that_git_is_told_not_to_show_stay_private(
 ) -> None:
     git(checkout, "config", "status.showUntrackedFiles", "no")
     (checkout / "secret.pem").write_text("a key\n")
+    assert state() == GitState(head(checkout), "")
+    (checkout / "package" / "new.py").write_text("unknown = True\n")
     assert state().diff == ""
+    assert state().dirty == "unknown"
+    assert state().problem == "1 untracked file(s) of the code: status.showUntrackedFiles is no"
     (checkout / "package" / "code.py").write_text("changed = True\n")
     assert "a key" not in state().diff
     assert "+changed" in state().diff
@@ -393,6 +400,11 @@ def test_another_checkout_in_the_environment_is_not_taken_for_the_codes(
     known = head(checkout)
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     assert (state().commit, state().diff) == (known, "")
+    monkeypatch.setenv("GIT_LITERAL_PATHSPECS", "1")
+    (checkout / "large.txt").write_text("a line\n" * 200_000)
+    (checkout / "new.txt").write_text("another\n")
+    assert "+another" in state().diff
+    assert state().problem == ""
 
 
 def test_a_patch_of_files_that_are_no_utf_8_can_be_applied(

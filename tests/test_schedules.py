@@ -76,6 +76,7 @@ def test_one_cycle_rises_for_a_third_and_falls_to_nearly_nothing() -> None:
         ({"type": "step", "factor": 0.0, "every": 1}, "greater than 0"),
         ({"type": "linear", "final": 0.0, "until": 1.0, "warmup": 3.0}, "until: 1 is over before"),
         ({"type": "flat_linear", "final": 0.0, "until": 1.0, "flat": 1.0}, "begins, at epoch 1"),
+        ({"type": "one_cycle", "until": 1.5}, "over before the descent begins, at epoch 1.5"),
     ],
 )
 def test_wrong_settings_are_refused_by_name(settings: dict[str, Any], said: str) -> None:

@@ -240,7 +240,9 @@ def test_the_first_trial_may_be_one_whose_values_are_refused(run: Command) -> No
 
 def test_a_space_that_gives_nothing_can_be_mended(run: Command, workspace: Path) -> None:
     (workspace / "studies" / "low.py").write_text(
-        "def space(trial):\n    return {'hiden': trial.suggest_int('n', 8, 16)}\n"
+        "def space(trial):\n    activation = trial.suggest_categorical('act', ['tanh', 'relu'])\n"
+        "    width = trial.suggest_int('n', 8, 16)\n"
+        "    return {'hiden': width, 'activation': activation}\n"
     )
     text = f'trials = 20\nspace = "low.py:space"\n{CONFIG}'
     done = run(text)
@@ -249,10 +251,13 @@ def test_a_space_that_gives_nothing_can_be_mended(run: Command, workspace: Path)
     assert len(study(workspace).trials) == 1
     # Nothing was trained: the function can be mended.
     path = workspace / "studies" / "low.py"
-    path.write_text(path.read_text().replace("hiden", "hidden"))
+    # Its parameters can be others: the study has none to keep to.
+    path.write_text(path.read_text().replace("hiden", "hidden").replace("'relu'", "'elu'"))
     done = run(text, "--trials", "2")
     assert done.returncode == 0, done.stderr
-    assert [trial.state.name for trial in study(workspace).trials] == ["FAIL", "COMPLETE"]
+    assert [trial.state.name for trial in study(workspace).trials] == ["COMPLETE", "COMPLETE"]
+    assert set(lab.runs("s").query("status == 'FINISHED'")["activation"]) <= {"tanh", "elu"}
+    assert (lab.runs("s")["status"] == "FAILED").sum() == 1  # it stays on record
     # Now something was.
     path.write_text(path.read_text().replace("8, 16", "8, 32"))
     assert "begun with other settings" in run(text, "--trials", "3").stderr
@@ -305,3 +310,17 @@ def test_a_space_cannot_give_epochs_where_trials_are_compared_step_by_step(
     failed = [trial for trial in study(workspace).trials if trial.state.name == "FAIL"]
     assert failed
     assert not any(map(counts, failed))  # it costs the study none of its trials
+
+
+def test_a_trial_of_other_epochs_fails_alone_where_others_were_trained(
+    run: Command, workspace: Path
+) -> None:
+    (workspace / "studies" / "epochs.py").write_text(EPOCHS)
+    config = CONFIG.replace("epochs = 2\n", "")
+    text = 'trials = 6\nsampler = "random"\npruner = "hyperband"\nspace = "epochs.py:space"\n'
+    done = run(f"{text}first.epochs = 5\n{config}")  # which is what [config] has
+    assert done.returncode == 0, done.stderr
+    found = [(trial.params["epochs"], trial.state.name) for trial in study(workspace).trials]
+    assert len(found) == 6
+    assert {state for epochs, state in found if epochs == 3} == {"FAIL"}
+    assert "FAIL" not in {state for epochs, state in found if epochs == 5}

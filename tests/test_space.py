@@ -94,6 +94,7 @@ def test_seeds_follow_each_other(tmp_path: Path) -> None:
         ("trials = 4", 'space = "s.py:space"', "space: and [search] are both given"),
         ("trials = 4", 'space = "../s.py:space"', "should be FILE.py:FUNCTION, with FILE.py"),
         ("trials = 4", "first = { a = 1 }", "first: is not used without space"),
+        ("trials = 4", "first = { a = [1] }", "finite number, a text, true or false"),
         ("step = 0.3", "step = 1e-300", "search.dropout.step: 1e-300 is too small"),
         ("step = 0.3", "step = 6e-10", "'grid' has 9,000,000,009 points; at most"),
         ("[64, 32]]", "[512.0]]", "choices [[], [512], [512.0]] are not all different"),
@@ -111,6 +112,22 @@ def test_a_wrong_space_names_key_and_what_would_be_accepted(
     with pytest.raises(lab.UserError) as error:
         declared(GRID.replace(old, new), tmp_path)
     assert said in str(error.value)
+
+
+def test_what_is_wrong_whatever_is_tried_is_told_once_and_where_it_stands(tmp_path: Path) -> None:
+    text = """
+[config]
+learning_rate_schedule = { type = "one_cycle", until = 1.0 }
+validation_size = 10_000
+
+[search]
+hidden        = { type = "int", low = 8, high = 16 }
+learning_rate = { type = "float", low = 1e-3, high = 1e-2 }
+"""
+    with pytest.raises(lab.UserError) as error:
+        declared(text, tmp_path)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(f"{tmp_path}/s.toml:3: config.learning_rate_schedule.until: 1 is over")
 
 
 def test_several_objectives_cannot_be_pruned(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from mnist_lab.space import StudyDeclaration
 from mnist_lab.tracking import Store, open_store
 from mnist_lab.trial import TrialTask
 from mnist_lab.work import Alone, Bench, Task
-from tests.conftest import Command
+from tests.conftest import Command, environment
+from tests.forked import Forked
 from tests.survival import NAME, check, declare, study, trials, until
 
 
@@ -75,18 +76,24 @@ def test_a_killed_worker_costs_its_trial_one_more_try(workspace: Path, small: la
     assert "4 trials" in out
 
 
+def whole_study(workspace: Path) -> Forked:
+    """The study with all that a user's does: it draws its figures as well."""
+    arguments = ["s", "--data", "digits.npz", "--confirm=1"]
+    return Forked("mnist_lab.study", arguments, workspace, environment(), draws=True)
+
+
 def test_a_study_that_is_killed_ten_times_ends_whole(workspace: Path, small: lab.Dataset) -> None:
     declare(workspace, small, trials=9, epochs=20)
     url = f"sqlite:///{workspace}/studies/s.db"
     moments = random.Random(5)
     for _ in range(10):
-        with study(workspace, "--confirm=1") as process:
+        with whole_study(workspace) as process:
             try:
                 _, err = process.communicate(timeout=moments.uniform(0.5, 5))
                 assert process.returncode == 0, err
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
-    with study(workspace, "--confirm=1") as process:
+    with whole_study(workspace) as process:
         _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert err == ""
