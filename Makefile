@@ -1,6 +1,8 @@
 # Two commands do all the set-up on a machine with python3 (3.11 or later), pip and make:
 #   make baseline   the environment, and the study of the baseline
-#   make test       the environment, and the whole gate: format, lint, types, tests
+#   make test       the environment, and the gate: format, lint, types, tests
+# Another one runs the tests that take long as well:
+#   make test-all   before a release, and after changes to what they are about
 # and one makes the committed results of the experiments anew, where nothing is on record:
 #   make results    all experiments, a table each in experiments/results/
 
@@ -20,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt --editable
 COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib/python3*/site-packages || true
 
-.PHONY: baseline test check lint format results bench bench-peers picture clean
+.PHONY: baseline test test-all check lint format results bench bench-peers picture clean
 
 baseline: $(VENV)/.installed
 	$(BIN)/python -m mnist_lab.study baseline
@@ -33,8 +35,13 @@ results: $(VENV)/.installed
 	done
 
 # The types are checked by a test, beside the others.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist load --maxschedchunk 1
+
 test: lint
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist load --maxschedchunk 1
+	$(PYTEST) -m "not slow"
+
+test-all: lint
+	$(PYTEST)
 
 check: lint
 	$(BIN)/mypy

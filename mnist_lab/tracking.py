@@ -318,7 +318,7 @@ class Store:
         if not self.uri.startswith("http"):
             return self.runs_by_api(experiment_id)
         return self._line.ask(
-            lambda client: api_store.read_runs(client, experiment_id, api_store.REQUESTS_AT_ONCE)
+            lambda client: api_store.read_runs_of_server(client, self.uri, experiment_id)
         )
 
     def epochs(

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -53,6 +54,11 @@ def pytest_collection_finish() -> None:
     """Let the search for garbage leave out what the imports made."""
     gc.collect()
     gc.freeze()
+
+
+def slow(*values: object) -> list[Any]:
+    """Cases of a test that `make test` leaves out."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 @pytest.fixture(scope="session")

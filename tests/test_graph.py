@@ -73,6 +73,7 @@ for width in range(25):
 """
 
 
+@pytest.mark.slow
 def test_what_was_compiled_is_given_back_with_its_graph() -> None:
     """A `tf.function` outside of a graph would leave half a megabyte and more each time."""
     done = subprocess.run(

@@ -227,6 +227,7 @@ def test_what_a_server_that_is_gone_did_not_take_is_kept_and_sent_later(
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_a_server_that_is_back_at_the_end_of_the_run_gets_all_of_it(
     server: Server, small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,6 +328,7 @@ def test_a_record_that_cannot_be_read_is_named(workspace: Path, lab_: Command) -
     assert "record.json: cannot be read" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_command_whose_server_is_gone_ends_with_one_message(
     server: Server, small: lab.Dataset, lab_: Command, tmp_path: Path
 ) -> None:

@@ -15,8 +15,6 @@ from tests.conftest import Command, environment
 from tests.forked import Forked
 from tests.survival import check, declare, trials, until
 
-PROCESSES = 8
-
 # Ready, set, go: all open the new store at the same moment.
 _WRITE = """
 import sys, time
@@ -35,16 +33,19 @@ with store.run(experiment, sys.argv[1], tags={"kind": "training", "variant": "v"
 """
 
 
-def test_eight_processes_make_one_store_together_and_write_at_once(bare_workspace: Path) -> None:
+@pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.slow)])
+def test_processes_make_one_store_together_and_write_at_once(
+    bare_workspace: Path, count: int
+) -> None:
     (bare_workspace / "write.py").write_text(_WRITE)
     ready = bare_workspace / "ready"
     ready.mkdir()
     with ExitStack() as running:
         processes = [
             running.enter_context(Forked("write", [f"run {number}"], bare_workspace, environment()))
-            for number in range(PROCESSES)
+            for number in range(count)
         ]
-        until(lambda: len(list(ready.iterdir())) == PROCESSES, processes[0])
+        until(lambda: len(list(ready.iterdir())) == count, processes[0])
         (bare_workspace / "go").touch()
         for process in processes:
             _, errors = process.communicate(timeout=900)
@@ -52,10 +53,10 @@ def test_eight_processes_make_one_store_together_and_write_at_once(bare_workspac
     names = [e.name for e in open_store()._line.client.search_experiments()]
     assert sorted(names) == ["Default", "together"]
     table = lab.runs("together")
-    assert sorted(table["name"]) == [f"run {number}" for number in range(PROCESSES)]
+    assert sorted(table["name"]) == [f"run {number}" for number in range(count)]
     assert table["status"].eq("FINISHED").all()
     epochs = lab.epochs("together")
-    assert len(epochs) == 5 * PROCESSES
+    assert len(epochs) == 5 * count
     assert epochs.notna()[["loss", "val_accuracy"]].all().all()
 
 
@@ -76,6 +77,7 @@ def test_other_stores_have_no_file() -> None:
         assert local_path(uri) is None
 
 
+@pytest.mark.slow
 def test_a_study_runs_in_a_folder_of_any_name(
     lab_: Command, small: lab.Dataset, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

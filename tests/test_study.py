@@ -213,6 +213,7 @@ def test_an_edited_study_is_refused_and_its_runs_stay(
     assert len(lab.runs("small")) == 1
 
 
+@pytest.mark.slow
 def test_a_study_older_than_a_field_goes_on(lab_: Command, study: Path, workspace: Path) -> None:
     arguments = ("study", "small", *DATA, "--epochs=1")
     assert lab_(*arguments, "--trials", "1").returncode == 0
@@ -287,6 +288,7 @@ def epochs_so_far() -> list[int]:
         return []
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on_with_the_baseline(
     lab_: Command, study: Path, workspace: Path
 ) -> None:

@@ -82,11 +82,14 @@ def whole_study(workspace: Path) -> Forked:
     return Forked("mnist_lab.study", arguments, workspace, environment(), draws=True)
 
 
-def test_a_study_that_is_killed_ten_times_ends_whole(workspace: Path, small: lab.Dataset) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_study_that_is_killed_again_and_again_ends_whole(
+    workspace: Path, small: lab.Dataset, kills: int
+) -> None:
     declare(workspace, small, trials=9, epochs=20)
     url = f"sqlite:///{workspace}/studies/s.db"
     moments = random.Random(5)
-    for _ in range(10):
+    for _ in range(kills):
         with whole_study(workspace) as process:
             try:
                 _, err = process.communicate(timeout=moments.uniform(0.5, 5))
@@ -105,14 +108,15 @@ def test_a_study_that_is_killed_ten_times_ends_whole(workspace: Path, small: lab
     assert len(confirmed) == 2
 
 
-def test_eight_processes_that_begin_one_study_do_it_together(
-    workspace: Path, small: lab.Dataset
+@pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.slow)])
+def test_processes_that_begin_one_study_do_it_together(
+    workspace: Path, small: lab.Dataset, count: int
 ) -> None:
     declare(workspace, small, trials=10, epochs=2)
     path = workspace / "studies" / "s.toml"
     path.write_text(path.read_text().replace("[8, 64]", "[8, 512]"))  # has the baseline's width
     url = f"sqlite:///{workspace}/studies/s.db"
-    contexts = [study(workspace, "--confirm=1") for _ in range(8)]
+    contexts = [study(workspace, "--confirm=1") for _ in range(count)]
     processes = [context.__enter__() for context in contexts]
     ends = [process.communicate(timeout=500) for process in processes]
     for context, process, (_, err) in zip(contexts, processes, ends, strict=True):
@@ -150,6 +154,7 @@ def test_a_trial_that_fits_into_no_memory_fails_alone(
     )
 
 
+@pytest.mark.slow
 def test_a_trial_whose_worker_is_killed_again_and_again_is_given_up(
     workspace: Path, small: lab.Dataset
 ) -> None:
@@ -170,7 +175,9 @@ def test_a_trial_whose_worker_is_killed_again_and_again_is_given_up(
     assert len(trials(url)) == RETRIES + 1
 
 
-@pytest.mark.parametrize("name", ["mlflow.db", "studies/s.db"])
+@pytest.mark.parametrize(
+    "name", ["mlflow.db", pytest.param("studies/s.db", marks=pytest.mark.slow)]
+)
 def test_killed_while_it_makes_a_database_the_study_begins_anew(
     workspace: Path, small: lab.Dataset, name: str
 ) -> None:

@@ -20,7 +20,7 @@ from mnist_lab.plan import permutation, plan_of
 from mnist_lab.preprocessing import set_statistics
 from mnist_lab.provenance import cores
 from mnist_lab.training import _program, _structure, threads
-from tests.conftest import ROOT, environment
+from tests.conftest import ROOT, environment, slow
 
 
 def config(**fields: object) -> lab.RunConfig:
@@ -103,29 +103,31 @@ def few(small: lab.Dataset) -> lab.Dataset:
     "fields",
     [
         {},
-        {"hidden": ()},
         {"hidden": (30, 20, 10), "activation": "tanh"},
-        {"batch_size": 100, "optimizer": "adam"},  # no short batch
         {"batch_size": 5_000, "optimizer": "sgd", "learning_rate": 0.5},  # one short batch
         {"batch_size": 699},  # one image in the last batch
         {"weight_decay": 0.1, "optimizer": "adam", "learning_rate": 0.01},
-        {"normalization": "layer"},
         {"normalization": "batch", "batch_size": 64},
         {"l1": 1e-4, "l2": 1e-3},
-        {"max_norm": 0.5, "learning_rate": 0.01},
-        {"label_smoothing": 0.2},
-        {"output": "sigmoid"},
         {"loss": "squared_error", "output": "sigmoid"},
-        {"loss": "squared_hinge", "output": "linear"},
-        {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.8},
         {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.8, "nesterov": True},
-        {"optimizer": "adam", "beta_1": 0.7, "beta_2": 0.9, "epsilon": 1e-3},
-        {"rho": 0.6, "epsilon": 1e-4, "momentum": 0.7},
-        {"optimizer": "lion", "learning_rate": 1e-4},
-        {"optimizer": "muon", "weight_decay": 0.01, "momentum": 0.8},
         {"learning_rate_schedule": {"type": "one_cycle"}, "learning_rate": 0.01},
         {"scaling": "standardize_pixels", "pca": 30},
-        {"hidden": (24, 24), "residual": True, "activation": "maxout", "maxout_pieces": 3},
+        *slow(
+            {"hidden": ()},
+            {"batch_size": 100, "optimizer": "adam"},  # no short batch
+            {"normalization": "layer"},
+            {"max_norm": 0.5, "learning_rate": 0.01},
+            {"label_smoothing": 0.2},
+            {"output": "sigmoid"},
+            {"loss": "squared_hinge", "output": "linear"},
+            {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.8},
+            {"optimizer": "adam", "beta_1": 0.7, "beta_2": 0.9, "epsilon": 1e-3},
+            {"rho": 0.6, "epsilon": 1e-4, "momentum": 0.7},
+            {"optimizer": "lion", "learning_rate": 1e-4},
+            {"optimizer": "muon", "weight_decay": 0.01, "momentum": 0.8},
+            {"hidden": (24, 24), "residual": True, "activation": "maxout", "maxout_pieces": 3},
+        ),
     ],
 )
 def test_training_is_keras_fit(few: lab.Dataset, fields: dict[str, object]) -> None:
@@ -244,6 +246,7 @@ for change in changes:
 """
 
 
+@pytest.mark.slow
 def test_other_numbers_need_no_new_compilation(tmp_path: Path) -> None:
     """Counted by XLA, which writes down what it compiles."""
     flags = f"--xla_dump_to={tmp_path} --xla_dump_hlo_as_text --xla_dump_hlo_pass_re=none"
@@ -388,7 +391,7 @@ for count in range(1, 201):
 """
 
 
-@pytest.mark.parametrize("optimizer", ["rmsprop", "muon"])
+@pytest.mark.parametrize("optimizer", ["rmsprop", pytest.param("muon", marks=pytest.mark.slow)])
 def test_a_program_that_is_let_go_of_leaves_no_graph_behind(
     small: lab.Dataset, optimizer: str
 ) -> None:
@@ -402,6 +405,7 @@ def test_a_program_that_is_let_go_of_leaves_no_graph_behind(
     assert graphs_after(8) == graphs_after(9)
 
 
+@pytest.mark.slow
 def test_200_trainings_in_one_process_hold_memory_flat() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _MEMORY],

@@ -11,6 +11,7 @@ import pytest
 import mnist_lab as lab
 from mnist_lab.backend import keras
 from mnist_lab.variants import VARIANTS
+from tests.conftest import slow
 
 
 def parameters_by_hand(config: lab.RunConfig) -> int:
@@ -40,7 +41,15 @@ def _parameters_on_patches(config: lab.RunConfig) -> int:
     return embedding + len(config.hidden) * block + norm + output
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+OF_EACH_KIND = (
+    *("baseline", "softmax_regression", "deep", "residual", "maxout", "dropout", "layer_dropout"),
+    *("drop_connect", "hidden_noise", "batch_norm", "l1", "max_norm", "sigmoid_outputs"),
+    *("squared_error", "momentum_ramp", "adam", "ema", "pca", "elastic", "mixup", "mixer"),
+)
+OTHERS = [name for name in VARIANTS if name not in OF_EACH_KIND]
+
+
+@pytest.mark.parametrize("name", [*OF_EACH_KIND, *slow(*OTHERS)])
 def test_contract(name: str, small: lab.Dataset, tmp_path: Path) -> None:
     """Shapes, parameters, a falling loss, equal predictions after saving, equal bits."""
     config = lab.RunConfig(**{**VARIANTS[name].fields, "epochs": 3, "batch_size": 100})

@@ -55,6 +55,7 @@ def workspace(bare_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return bare_workspace
 
 
+@pytest.mark.slow
 def test_one_worker_does_the_same_trials_as_the_command_itself(
     workspace: Path, small: lab.Dataset
 ) -> None:
@@ -94,6 +95,7 @@ def test_an_experiment_is_trained_by_workers_that_share_the_cores(
     assert len(lab.runs("e")) == 4
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_runs_of_all_workers_and_loses_nothing(
     workspace: Path, small: lab.Dataset
 ) -> None:
@@ -126,6 +128,7 @@ def test_ctrl_c_ends_the_runs_of_all_workers_and_loses_nothing(
     assert waiting == stopped
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     INITDB is None and "CI" not in os.environ, reason="needs PostgreSQL (Debian: postgresql)"
 )
@@ -176,6 +179,7 @@ def test_a_study_runs_on_a_cluster_with_servers_of_its_own(
         assert not (workspace / "studies" / "s.db").exists()
 
 
+@pytest.mark.slow
 def test_tls_is_passed_through(workspace: Path, small: lab.Dataset) -> None:
     declare(workspace, small, trials=1, epochs=1)
     subprocess.run(
@@ -253,6 +257,7 @@ def test_workers_that_do_not_come_back_are_told(
             team.room()
 
 
+@pytest.mark.slow
 def test_a_worker_that_its_nanny_does_not_bring_back_is_replaced(
     workspace: Path, small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
