@@ -33,6 +33,7 @@ if "TF_XLA_FLAGS" not in os.environ:
 
 from mnist_lab.__main__ import main
 from mnist_lab.data import Dataset, load_mnist
+from mnist_lab.provenance import cores
 from mnist_lab.tracking import Store, open_store
 from tests.forked import draw_nothing
 
@@ -44,6 +45,11 @@ LONG = (
     *("outage", "experiment", "study", "training"),
 )
 Command = Callable[..., "Done"]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a fifth of the time is spent in waiting for a process."""
+    return cores() + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
