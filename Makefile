@@ -13,8 +13,8 @@ PIP := $(PYTHON) -m pip --python $(BIN)/python
 PEERS := .venv-peers
 # Each is a script of benchmarks/ that can be run alone; all together take some two hours. At the
 # end docs/speed.md and the figures are made of what was measured.
-BENCHMARKS := training variants startup first_epoch epochs costs threads workers records memory growth \
-	study
+BENCHMARKS := training variants startup first_epoch first_run epochs costs threads workers records memory \
+	growth study
 
 # Without compiled bytecode, importing TensorFlow takes three times as long. pip would compile on one
 # core. Some packages bring files of other Pythons, which are no error.

@@ -134,13 +134,16 @@ def callback(net: Net) -> Callable[[], None]:
     return _in_a_run(net, lambda: [mlflow.keras.MlflowCallback()], after)
 
 
-def train(net: Net) -> Callable[[], None]:
-    """The lab's training, untracked."""
+def train(net: Net, test: bool = False) -> Callable[[], None]:
+    """The lab's training, untracked; with the test images after it, where it says so."""
     data = lab.load_mnist()
 
     def run() -> None:
-        for _ in lab.train(net.config(), data, seed=0):
+        training = lab.train(net.config(), data, seed=0)
+        for _ in training:
             pass
+        if test:
+            training.test()
 
     return run
 
@@ -173,7 +176,11 @@ PEERS: dict[str, Case] = {
     "fit under autolog": autolog,
     "fit with MlflowCallback and log_model": callback,
 }
-OURS: dict[str, Case] = {"train": train, "tracked run": tracked}
+OURS: dict[str, Case] = {
+    "train": train,
+    "train and test": partial(train, test=True),
+    "tracked run": tracked,
+}
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from tests.drawn import (
 )
 
 
-@pytest.mark.parametrize("variants", [1, 2, 10])
+@pytest.mark.parametrize("variants", [1, 2, pytest.param(10, marks=pytest.mark.slow)])
 def test_no_text_overlaps_another_or_is_cut_off(mnist: Dataset, variants: int) -> None:
     runs = some_runs(variants)
     labels, rng = mnist.test_labels[:500].astype(np.int64), np.random.default_rng(2)

@@ -33,7 +33,7 @@ with store.run(experiment, sys.argv[1], tags={"kind": "training", "variant": "v"
 """
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_processes_make_one_store_together_and_write_at_once(
     bare_workspace: Path, count: int
 ) -> None:

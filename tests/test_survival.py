@@ -82,7 +82,7 @@ def whole_study(workspace: Path) -> Forked:
     return Forked("mnist_lab.study", arguments, workspace, environment(), draws=True)
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_study_that_is_killed_again_and_again_ends_whole(
     workspace: Path, small: lab.Dataset, kills: int
 ) -> None:
@@ -108,7 +108,7 @@ def test_a_study_that_is_killed_again_and_again_ends_whole(
     assert len(confirmed) == 2
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_processes_that_begin_one_study_do_it_together(
     workspace: Path, small: lab.Dataset, count: int
 ) -> None:
