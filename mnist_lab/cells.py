@@ -108,9 +108,11 @@ def _reasons(own: pd.DataFrame, code_digest: str, data_sha256: str) -> pd.Series
     statuses = {
         "KILLED": "interrupted",
         "RUNNING": "still running, or its process was killed",
-        "FAILED": "failed by an accident outside of training, or others had the memory",
+        "FAILED": "failed by an accident outside of training",
     }
     reasons = own["status"].map(statuses).fillna("")
+    told = own["reason"].astype("string").fillna("")
+    reasons = reasons.mask((own["status"] == "FAILED") & told.str.startswith("out of memory"), told)
     reasons = reasons.mask(own["data_sha256"] != data_sha256, "trained on other data")
     other_code = own["code_digest"].notna() & (own["code_digest"] != code_digest)
     return reasons.mask(other_code, "trained by another version of the code")

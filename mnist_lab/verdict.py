@@ -116,17 +116,22 @@ def judged_runs(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
         Runs of this experiment, code, data and configurations that finished or failed by
         themselves; of two with the same seed the first.
     """
-    failed = (runs["status"] == "FAILED") & runs["failed_by_itself"].fillna(False).astype(bool)
-    chosen = runs[
+    own = _asked_for(runs, asked)
+    failed = (own["status"] == "FAILED") & own["failed_by_itself"].fillna(False).astype(bool)
+    chosen = own[(own["status"] == "FINISHED") | failed]
+    return _ordered(chosen.drop_duplicates(["variant", "seed"]), asked)
+
+
+def _asked_for(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
+    """The runs of what is asked, however they ended."""
+    return runs[
         (runs["experiment"] == asked.experiment)
         & runs["stage"].isin(_JUDGED_STAGES)
         & (runs["code_digest"] == asked.code_digest)
         & (runs["data_sha256"] == asked.data_sha256)
         & (runs["config_digest"] == runs["variant"].map(asked.configs))
         & runs["seed"].isin(asked.seeds)
-        & ((runs["status"] == "FINISHED") | failed)
     ]
-    return _ordered(chosen.drop_duplicates(["variant", "seed"]), asked)
 
 
 def _ordered(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
@@ -210,12 +215,8 @@ def _margin(margin: float | None) -> str:
 
 def _left_out(runs: pd.DataFrame, judged: pd.DataFrame, asked: Asked) -> str:
     """Each failed and each missing run, or an empty text."""
-    tried = runs[
-        (runs["experiment"] == asked.experiment)
-        & runs["stage"].isin(_JUDGED_STAGES)
-        & (runs["status"] == "FAILED")
-        & runs["reason"].notna()
-    ].sort_values("start_time", kind="stable")
+    tried = _asked_for(runs, asked).sort_values("start_time", kind="stable")
+    tried = tried[(tried["status"] == "FAILED") & tried["reason"].notna()]
     reasons = {(run["variant"], run["seed"]): f": {run['reason']}" for _, run in tried.iterrows()}
     lines = [
         f"  {run['variant']} seed {run['seed']}: failed: {run['reason']}"

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import mnist_lab as lab
+from mnist_lab import recording
 from tests.conftest import Command, Done, environment
 from tests.forked import Forked
 from tests.questions import TUNED, WIDTH
@@ -312,6 +313,21 @@ def test_a_run_that_fails_by_itself_is_listed_and_not_tried_again(
     again = run("broken")
     assert ", 1 of them trained now" in again.stdout
     assert "not counted: failed by an accident outside of training" in again.stdout
+
+
+def test_what_others_left_no_room_for_is_missing_with_its_reason(
+    run: Command, lab_: Command, experiments: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(config: lab.RunConfig, images: int) -> None:
+        if config.hidden == (32,):
+            raise MemoryError("too little for so wide a net")
+
+    monkeypatch.setattr(recording, "check_memory", check)
+    done = run("width")
+    assert done.returncode == 0, done.stderr
+    assert "3 more on record of this experiment, not counted: out of memory: too l" in done.stdout
+    shown = lab_("compare", "width")
+    assert "wide seed 0: missing: out of memory: too little for so wide a net" in shown.stdout
 
 
 def test_without_a_sound_baseline_there_is_no_verdict(run: Command, experiments: Path) -> None:

@@ -16,7 +16,8 @@ from tests.questions import TUNED
 def standing(declaration: ExperimentDeclaration, rows: list[dict[str, object]]) -> Standing:
     """A standing by planted runs of tuning."""
     columns = {"experiment": "e", "code_digest": "c", "data_sha256": "d", "stage": "tuning"}
-    table = pd.DataFrame([{**columns, "failed_by_itself": pd.NA, **row} for row in rows])
+    absent = {"failed_by_itself": pd.NA, "reason": pd.NA}
+    table = pd.DataFrame([{**columns, **absent, **row} for row in rows])
     table["run_id"] = [str(number) for number in range(len(table))]
     return Standing(declaration, table, "e", "c", "d")
 
