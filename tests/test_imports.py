@@ -61,7 +61,7 @@ ALLOWED = {
     },
     "comparison": {"estimates", "pairing", "power"},
     "conditional": {"config", "declared", "provenance"},
-    "config": {"declared"},
+    "config": {"declared", "schedule"},
     "confirmation": {
         "cells",
         "config",
@@ -200,6 +200,7 @@ ALLOWED = {
         "work",
     },
     "sampling": {"dimensions", "retries", "space"},
+    "schedule": {"declared"},
     "schedules": {"config"},
     "search": {
         "conditional",
