@@ -17,10 +17,11 @@ BENCHMARKS := training variants startup first_epoch first_run epochs costs threa
 	growth study
 
 # Without compiled bytecode, importing TensorFlow takes three times as long. pip would compile on one
-# core. Some packages bring files of other Pythons, which are no error.
+# core. Some packages bring files of other Pythons, which are no error, and many their tests, which
+# nobody imports: a fifth of it all.
 unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(PIP) install --quiet --no-compile --constraint constraints.txt --editable
-COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib/python3*/site-packages || true
+COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib/python3*/site-packages || true
 
 .PHONY: baseline test test-all check lint format results bench bench-peers picture clean
 

@@ -175,7 +175,7 @@ class Done:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let studies and experiments draw nothing: it takes longer than to train on a few digits."""
+    """Let studies and experiments draw nothing."""
     draw_nothing(monkeypatch)
 
 
@@ -185,13 +185,14 @@ def lab_(
 ) -> Command:
     """Run a command of the lab in the workspace, with warnings as errors.
 
-    It draws nothing, unless the test is marked with `figures`.
+    It draws nothing, unless the test is marked with `figures` and it is not told to.
     """
-    if request.node.get_closest_marker("figures") is None:
-        request.getfixturevalue("undrawn")
+    figures = request.node.get_closest_marker("figures") is not None
 
-    def run(verb: str, *arguments: str, **variables: str) -> Done:
+    def run(verb: str, *arguments: str, draws: bool = True, **variables: str) -> Done:
         with monkeypatch.context() as patch:
+            if not (figures and draws):
+                draw_nothing(patch)
             for name, value in variables.items():
                 patch.setenv(name, value)
             ended = CliRunner().invoke(main, [verb, *arguments])

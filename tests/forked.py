@@ -25,7 +25,7 @@ _FORKING.set_forkserver_preload(["tests.preloaded", "tests.forked"])
 
 
 def draw_nothing(patch: pytest.MonkeyPatch) -> None:
-    """Let studies and experiments draw nothing."""
+    """Let studies and experiments draw nothing: it takes longer than to train on a few digits."""
     patch.setattr("mnist_lab.drawing.draw", lambda *_: None)
     patch.setattr("mnist_lab.pictures.of_experiment", lambda *_: {})
 

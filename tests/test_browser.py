@@ -60,6 +60,7 @@ def test_mlflows_page_shows_the_table_of_a_study(bare_workspace: Path) -> None:
     done = subprocess.run(
         command, cwd=workspace, env=environment(), capture_output=True, text=True, check=True
     )
+    assert done.stderr == ""  # no progress in a pipe, and none of TensorFlow's noise
     printed = re.search(r"http://127\.0\.0\.1:5000(/#/experiments/\S+)", done.stdout)
     assert printed is not None
     table = lab.runs("baseline")

@@ -50,7 +50,7 @@ def recorded(lab_: Command, workspace: Path, small: lab.Dataset) -> Path:
     (workspace / "experiments").mkdir()
     (workspace / "experiments" / "widths.toml").write_text(BIAS)
     write_digits(workspace / "digits.npz", small)
-    done = lab_("experiment", "widths", "--data", "digits.npz")
+    done = lab_("experiment", "widths", "--data", "digits.npz", draws=False)
     assert done.returncode == 0, done.stderr
     return workspace
 
@@ -147,7 +147,8 @@ def test_figures_are_written(lab_: Command, recorded: Path) -> None:
 @pytest.mark.figures
 def test_a_study_has_figures_of_its_trials(lab_: Command, workspace: Path, recorded: Path) -> None:
     (workspace / "studies" / "widths.toml").write_text(SEARCH)
-    assert lab_("study", "widths", "--data", "digits.npz", "--confirm=0").returncode == 0
+    searched = lab_("study", "widths", "--data", "digits.npz", "--confirm=0", draws=False)
+    assert searched.returncode == 0, searched.stderr
     # Study and experiment of one name lie side by side, and neither disturbs the other.
     done = lab_("compare", "widths", "--figures", "drawn", "--data", "digits.npz")
     assert done.returncode == 0, done.stderr

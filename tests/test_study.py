@@ -10,8 +10,6 @@ import select
 import shutil
 import signal
 import struct
-import subprocess
-import sys
 import termios
 import time
 from pathlib import Path
@@ -84,23 +82,9 @@ def trials(workspace: Path, name: str = "small data=digits") -> list[optuna.tria
 
 def test_a_study_runs_records_and_resumes(lab_: Command, study: Path, workspace: Path) -> None:
     study.write_text(SMALL)
-    first = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mnist_lab.study",
-            "small",
-            *DATA,
-            "--trials=3",
-        ],
-        cwd=workspace,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    first = lab_("study", "small", *DATA, "--trials=3")
     assert first.returncode == 0, first.stderr
-    assert first.stderr == ""  # no progress in a pipe, no noise
+    assert first.stderr == ""  # no progress in a pipe
     assert "small data=digits: 3 trials" in first.stdout
     assert "Best configuration" in first.stdout
     link = re.search(r"http://127\.0\.0\.1:5000/#/experiments/(\d+)/runs\?\S+", first.stdout)
@@ -143,14 +127,7 @@ def test_a_study_runs_records_and_resumes(lab_: Command, study: Path, workspace:
     assert len(lab.runs("small")) == 5
 
     # Options that change nothing name the same study.
-    same = lab_(
-        "study",
-        "small",
-        *DATA,
-        "--epochs=3",
-        "--seed=3",
-        "--trials=5",
-    )
+    same = lab_("study", "small", *DATA, "--epochs=3", "--seed=3", "--trials=5")
     assert same.returncode == 0
     assert len(lab.runs("small")) == 5
 
@@ -411,15 +388,7 @@ def test_mistakes_end_with_2_and_leave_nothing(lab_: Command, study: Path, works
 def test_a_study_is_found_by_path(lab_: Command, study: Path, workspace: Path) -> None:
     (workspace / "elsewhere").mkdir()
     shutil.move(study, workspace / "elsewhere" / "mine.toml")
-    done = lab_(
-        "study",
-        "elsewhere/mine.toml",
-        *DATA,
-        "--trials",
-        "1",
-        "--epochs",
-        "1",
-    )
+    done = lab_("study", "elsewhere/mine.toml", *DATA, "--trials", "1", "--epochs", "1")
     assert done.returncode == 0, done.stderr
     assert (workspace / "elsewhere" / "mine.db").is_file()
     assert len(lab.runs("mine")) == 1

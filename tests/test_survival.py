@@ -32,16 +32,8 @@ from tests.forked import Forked
 from tests.survival import NAME, check, declare, study, trials, until
 
 
-@pytest.fixture
-def workspace(bare_workspace: Path) -> Path:
-    """Without a store: the processes of these tests make it."""
-    return bare_workspace
-
-
-def running(workspace: Path) -> list[tuple[str, str]]:
+def running() -> list[tuple[str, str]]:
     """The trials that are being trained, with the process at work on each."""
-    if not (workspace / "mlflow.db").exists():
-        return []
     store = open_store()
     if store.lookup("s") is None:
         return []
@@ -57,8 +49,8 @@ def test_a_killed_worker_costs_its_trial_one_more_try(workspace: Path, small: la
     declare(workspace, small, trials=4, epochs=40)
     url = f"sqlite:///{workspace}/studies/s.db"
     with study(workspace, "--workers=2", "--confirm=0") as process:
-        until(lambda: bool(running(workspace)), process)
-        number, worker = running(workspace)[0]
+        until(lambda: bool(running()), process)
+        number, worker = running()[0]
         os.kill(int(worker.split()[1]), signal.SIGKILL)
         out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
@@ -84,8 +76,9 @@ def whole_study(workspace: Path) -> Forked:
 
 @pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_study_that_is_killed_again_and_again_ends_whole(
-    workspace: Path, small: lab.Dataset, kills: int
+    bare_workspace: Path, small: lab.Dataset, kills: int
 ) -> None:
+    workspace = bare_workspace  # the first call that lives long enough makes the store
     declare(workspace, small, trials=9, epochs=20)
     url = f"sqlite:///{workspace}/studies/s.db"
     moments = random.Random(5)
@@ -110,8 +103,9 @@ def test_a_study_that_is_killed_again_and_again_ends_whole(
 
 @pytest.mark.parametrize("count", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_processes_that_begin_one_study_do_it_together(
-    workspace: Path, small: lab.Dataset, count: int
+    bare_workspace: Path, small: lab.Dataset, count: int
 ) -> None:
+    workspace = bare_workspace  # one of them makes the store
     declare(workspace, small, trials=10, epochs=2)
     path = workspace / "studies" / "s.toml"
     path.write_text(path.read_text().replace("[8, 64]", "[8, 512]"))  # has the baseline's width
@@ -162,8 +156,8 @@ def test_a_trial_whose_worker_is_killed_again_and_again_is_given_up(
     url = f"sqlite:///{workspace}/studies/s.db"
     with study(workspace, "--workers=1", "--confirm=0") as process:
         for death in range(1, RETRIES + 2):
-            until(lambda: bool(running(workspace)), process)
-            number, worker = running(workspace)[0]
+            until(lambda: bool(running()), process)
+            number, worker = running()[0]
             os.kill(int(worker.split()[1]), signal.SIGKILL)
             if death <= RETRIES:
                 known = int(number)
@@ -179,8 +173,9 @@ def test_a_trial_whose_worker_is_killed_again_and_again_is_given_up(
     "name", ["mlflow.db", pytest.param("studies/s.db", marks=pytest.mark.slow)]
 )
 def test_killed_while_it_makes_a_database_the_study_begins_anew(
-    workspace: Path, small: lab.Dataset, name: str
+    bare_workspace: Path, small: lab.Dataset, name: str
 ) -> None:
+    workspace = bare_workspace
     declare(workspace, small, trials=1, epochs=1)
     whole = workspace / name
     unfinished = whole.with_name(f".{whole.name}.unfinished")
