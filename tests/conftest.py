@@ -47,6 +47,7 @@ LONG = (
 Command = Callable[..., "Done"]
 
 
+@pytest.hookimpl(optionalhook=True)  # only of pytest-xdist
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: a fifth of the time is spent in waiting for a process."""
     return cores() + 1
