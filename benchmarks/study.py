@@ -38,7 +38,8 @@ TRIALS = read(ROOT / "studies" / "baseline.toml", StudyDeclaration).trials
 SEEDS = range(5)
 LADDER = (0.974, 0.976, 0.977, 0.978, 0.979, 0.98)
 POINTS = RESULTS / "study_trials.csv"
-UNFINISHED = RESULTS / f".study_trials.{code_digest()}.csv"  # of this version of the trainer
+# Of this version of the trainer, and of so many trials.
+UNFINISHED = RESULTS / f".study_trials.{code_digest()}.{TRIALS}.csv"
 STORAGE = "sqlite:///optuna.db"
 
 
