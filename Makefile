@@ -11,8 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python
 PEERS := .venv-peers
-# Each is a script of benchmarks/ that can be run alone; all together take some two hours. At the
-# end docs/speed.md and the figures are made of what was measured.
+# Each is a script of benchmarks/ that can be run alone; all together take some four hours, half of
+# it the last. At the end docs/speed.md and the figures are made of what was measured.
 BENCHMARKS := training variants startup first_epoch first_run epochs costs threads workers records memory \
 	growth study
 

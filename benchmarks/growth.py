@@ -22,12 +22,10 @@ import pandas as pd
 import psutil
 
 import mnist_lab as lab
+from benchmarks import drawings, speed
 from benchmarks.compare import RESULTS, ROOT, write
-from benchmarks.drawings import growth
 
 TRIALS = 500
-WARM = 50  # trials until the caches of compiled programs are full
-SPAN = 50  # trials whose median is compared: memory sways with the widths at hand
 STUDY = f"""
 title = "Memory"
 trials = {TRIALS}
@@ -88,20 +86,8 @@ def main() -> None:
     """Run the study and tell how much its process grew once it was warm."""
     with tempfile.TemporaryDirectory() as folder:
         write("growth", watched(Path(folder)))
-    table = pd.read_csv(RESULTS / "growth.csv", comment="#")
-    growth(table)
-    early = median(table, WARM, WARM + SPAN)
-    late = median(table, TRIALS - SPAN, TRIALS - 1)  # after the last come the figures
-    print(
-        f"{early:.0f} MiB in trials {WARM} to {WARM + SPAN}, {late:.0f} in the last {SPAN}:",
-        end=" ",
-    )
-    print(f"{100 * (late / early - 1):+.1f}%")
-
-
-def median(table: pd.DataFrame, first: int, last: int) -> float:
-    """Of the memory while so many trials were done, in MiB."""
-    return float(table.loc[table["trials"].between(first, last), "resident_MiB"].median())
+    drawings.growth(pd.read_csv(RESULTS / "growth.csv", comment="#"))
+    print("from {grown_from} to {grown_to} MiB: {grown}% more".format(**speed.growth()))
 
 
 if __name__ == "__main__":

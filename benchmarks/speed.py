@@ -151,7 +151,7 @@ def training() -> str:
 
 def tracking() -> str:
     """A run on record beside MLflow's own ways."""
-    head = "the same with test accuracy, model and all else on record"
+    head = "5 epochs of the baseline, tested and on record with the model"
     return _table("tracking", "fit under autolog", head, _TRACKING)
 
 
@@ -188,7 +188,8 @@ def variants() -> str:
 def page() -> str:
     """docs/speed.md: the text of benchmarks/speed.md with each {table} and number in its place."""
     tables = {name: _filled(name) for name in _COLUMNS}
-    numbers = {**_of_study(), **_of_records(), "workers_start": _start_of_workers()}
+    numbers = {**_of_study(), **_of_records(), **_of_3x1024(), **growth()}
+    numbers["workers_start"] = _start_of_workers()
     return _TEXT.read_text().format(**tables, **numbers)
 
 
@@ -202,6 +203,8 @@ def _of_study() -> dict[str, str]:
     trials = pd.read_csv(RESULTS / "study_trials.csv").query("way == 'mnist_lab'")
     states = trials[trials["trial"].notna()]["state"]
     return {
+        "study_trials": str(len(states) // trials["seed"].nunique()),
+        "study_seeds": str(trials["seed"].nunique()),
         "pruned": f"{(states == 'PRUNED').sum()} of its {len(states)} trials",
         "study_trial": medians["a trial"],
         "study_whole": medians["a trial that was not pruned"],
@@ -221,6 +224,38 @@ def _of_records() -> dict[str, str]:
         "record": f"{written.iloc[0]:.2f}",
         "first_record": f"{first['difference within a pair']:.2f}",
         "more": f"{written.iloc[1] - written.iloc[0]:.2f}",
+    }
+
+
+def _of_3x1024() -> dict[str, str]:
+    """What the text says of the largest net: medians, and the floor of as many epochs."""
+    times = pd.read_csv(RESULTS / "others_3x1024.csv", comment="#").set_index("case")["median_s"]
+    floors = pd.read_csv(RESULTS / "epochs.csv", comment="#").set_index("net")["floor_s"]
+    return {
+        "big_train": f"{times['train']:.1f}",
+        "big_fit": f"{times['fit']:.1f}",
+        "big_ratio": f"{times['train'] / times['fit']:.2f}",
+        "big_floor": f"{5 * floors['3x1024']:.0f}",
+    }
+
+
+def growth() -> dict[str, str]:
+    """What the text says of a long search: medians of its memory, once it was warm and at the end.
+
+    Memory sways with the widths at hand, so that of 50 trials counts; what is kept compiled is
+    complete by the fiftieth, and after the last one come the figures.
+    """
+    rows = pd.read_csv(RESULTS / "growth.csv", comment="#")
+    trials, size = rows["trials"], rows["resident_MiB"]
+    last = trials.max()
+    early, late = (
+        size[trials.between(n, m)].median() for n, m in ((50, 100), (last - 50, last - 1))
+    )
+    return {
+        "grown_from": f"{early:,.0f}",
+        "grown_to": f"{late:,.0f}",
+        "grown": f"{100 * (late / early - 1):.1f}",
+        "growth_trials": f"{last}",
     }
 
 

@@ -71,6 +71,7 @@ class Recorded:
         data_sha256: of the present data.
 
     Attributes:
+        own: all runs of this comparison.
         runs: those that count.
         unfit: how many do not, by reason.
     """
@@ -78,7 +79,7 @@ class Recorded:
     def __init__(
         self, runs: pd.DataFrame, experiment: str, code_digest: str, data_sha256: str
     ) -> None:
-        own = runs[runs["experiment"] == experiment]
+        self.own = own = runs[runs["experiment"] == experiment]
         ours = (own["code_digest"] == code_digest) & (own["data_sha256"] == data_sha256)
         failed = (own["status"] == "FAILED") & own["failed_by_itself"].fillna(False).astype(bool)
         ended = (own["status"] == "FINISHED") | failed
@@ -113,7 +114,9 @@ def _reasons(own: pd.DataFrame, code_digest: str, data_sha256: str) -> pd.Series
     reasons = own["status"].map(statuses).fillna("")
     told = own["reason"].astype("string").fillna("")
     reasons = reasons.mask((own["status"] == "FAILED") & told.str.startswith("out of memory"), told)
-    reasons = reasons.mask(own["data_sha256"] != data_sha256, "trained on other data")
+    # What ended before it began to train has not told what it would have been trained on.
+    other_data = own["data_sha256"].notna() & (own["data_sha256"] != data_sha256)
+    reasons = reasons.mask(other_data, "trained on other data")
     other_code = own["code_digest"].notna() & (own["code_digest"] != code_digest)
     return reasons.mask(other_code, "trained by another version of the code")
 

@@ -44,6 +44,10 @@ _LOST_SECONDS = 120
 _STOP_SECONDS = 20
 _TRIMMING = ("MALLOC_TRIM_THRESHOLD_", 65536)  # Dask's default
 _GONE = "the scheduler is gone, or has dropped the work; what is finished is kept"
+_UNKNOWN = (
+    "a worker or the scheduler cannot read the work ({error}); expected both to be started in an "
+    "environment that has this version of mnist_lab and of the packages it needs"
+)
 _HERE = ("127.0.0.1", "localhost", "::1")
 
 
@@ -130,6 +134,8 @@ class Cluster:
             if future.status in ("cancelled", "lost"):
                 raise ClusterError(_GONE)
             error = future.exception() if future.status == "error" else None
+            if isinstance(error, ImportError) or "deserialization" in str(error):
+                raise ClusterError(_UNKNOWN.format(error=error))
             if error is not None and not isinstance(error, distributed.KilledWorker):
                 raise error
         return tasks

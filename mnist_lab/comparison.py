@@ -6,7 +6,7 @@ Knows nothing of training, storage or screens.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 import numpy as np
 import pandas as pd
@@ -58,6 +58,7 @@ def compare(
     pair: str = "seed",
     level: float = LEVEL,
     margin: float | None = None,
+    variants: Iterable[Hashable] = (),
 ) -> pd.DataFrame:
     """Compare each variant with the baseline, paired by seed, and give a verdict.
 
@@ -76,9 +77,12 @@ def compare(
         margin: differences within ±margin are equivalent; state it before the runs are made.
             By default `MARGIN` for an accuracy. For other metrics there is no default, and without
             a margin no verdict is "equivalent".
+        variants: those that were asked for, in their order. One without any run has a row, too,
+            and is one of the tests that Holm corrects for: how strictly the others are judged
+            must not depend on what is missing.
 
     Returns:
-        One row a variant, the baseline first, then in order of appearance:
+        One row a variant, the baseline first, then in the order of `variants` and appearance:
 
         - the column `by`; `n` (runs that count), `failed` (runs that do not), `unpaired` (seeds
           that count for one of variant and baseline only), all Int64;
@@ -110,7 +114,7 @@ def compare(
     margin = MARGIN if margin is None and accuracy else margin
     if margin is not None and not 0 < margin < np.inf:
         raise ComparisonError(f"margin = {margin}: a margin of equivalence is greater than 0")
-    samples, failed = samples_by_seed(runs, by, baseline, metric, pair)
+    samples, failed = samples_by_seed(runs, by, baseline, metric, pair, variants)
     own, *others = samples.values()
     rows = [_alone(values, level) for values in samples.values()]
     for row, values in zip(rows[1:], others, strict=True):

@@ -86,14 +86,20 @@ class ConditionalSpace:
                 'RunConfig, such as {"hidden": [512, 256]}'
             )
         if taken := sorted(fields.keys() & {*fixed.model_fields_set, "validation_size"}):
-            raise SpaceError(
-                f"{self._path}: {name} gave {', '.join(taken)}, which belongs to [config] alone"
+            option = " or to --epochs" if "epochs" in taken else ""
+            raise TakenError(
+                f"{self._path}: {name} gave {', '.join(taken)}, which belongs to [config]{option} "
+                "alone; leave one of them out"
             )
         try:
             return RunConfig(**{**dict(fixed), **fields})
         except ConfigError as error:
             text = str(error).removeprefix("RunConfig: ")
             raise SpaceError(f"{self._path}: {name} gave {dict(fields)}: {text}") from None
+
+
+class TakenError(SpaceError):
+    """A space that gives what is fixed."""
 
 
 class EpochsError(SpaceError):

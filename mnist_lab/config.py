@@ -226,6 +226,8 @@ class RunFields(Declared):
             if own and schedule.until is not None and schedule.until <= rise:
                 what = f"{schedule.until:g} is over before the descent begins, at epoch {rise:g}"
                 yield f"{name}.until", what
+            if (idle := schedule.idle(self.epochs)) is not None:
+                yield f"{name}.{idle[0]}", idle[1]
         schedule = self.momentum_schedule
         for key in ("final", "initial"):
             if (getattr(schedule, key) or 0.0) >= 1.0:

@@ -49,18 +49,22 @@ class Confirmation:
 
     Attributes:
         asked: the question as it is put on record with the study.
-        runs: the runs that count.
+        recorded: all its runs, however they ended.
+        runs: those that count.
         verdict: of `compare` on the best configuration; "" if it is the baseline or none is given.
         model_run: the run whose model stands for the best configuration: that of the first seed
-            which finished, whatever its test accuracy. None if all failed.
-        trained: how many runs were trained by this call.
+            which finished, whatever its test accuracy. None if none has.
+        trained: how many of them were trained by this call.
+        missing: how many an accident has left untrained.
     """
 
     asked: Asked
+    recorded: pd.DataFrame
     runs: pd.DataFrame
     verdict: str
     model_run: pd.Series[Any] | None
     trained: int
+    missing: int
 
 
 def confirm(
@@ -112,11 +116,14 @@ def confirm(
         with Progress("confirmation", len(cells), len(cells) - len(missing)) as progress:
             train_cells(missing, team, store, experiment_id, parent_id, lambda cell: tags, progress)
         recorded = _recorded(name, store, asked)
+        left = recorded.missing(cells)
         counted = recorded.of(cells)
         verdict = _tell(parent, trial, counted, name, asked, store, data)
     own = [recorded.run_of(cell) for cell in cells if cell.variant == list(configs)[-1]]
     finished = (run for run in own if run is not None and run["status"] == "FINISHED")
-    return Confirmation(asked, counted, verdict, next(finished, None), len(missing))
+    trained = len(missing) - len(left)
+    model_run = next(finished, None)
+    return Confirmation(asked, recorded.own, counted, verdict, model_run, trained, len(left))
 
 
 def _asked(

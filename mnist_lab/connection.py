@@ -76,7 +76,7 @@ def probe(uri: str, shown: str) -> None:
             f"MLFLOW_TRACKING_URI: {shown} is in the memory of one process; expected {ACCEPTED}"
         )
     if path := sqlite_store.local_path(uri):
-        if not path.parent.is_dir() or path.is_dir():
+        if not os.path.isdir(path.parent) or os.path.isdir(path):  # also where one may not look
             raise TrackingError(
                 f"MLFLOW_TRACKING_URI: {shown} is no file in a folder that there is; "
                 f"expected {ACCEPTED}"

@@ -97,6 +97,8 @@ def main(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the finished runs are kept; go on with\n  {again}") from None
     _report(declaration, experiment, outcome)
+    if missing := outcome.standing.recorded.missing(outcome.standing.verdict_cells()):
+        click.echo(f"\n{plural(len(missing), 'run')} missing; go on with\n  {again}")
     if output is not None:
         from mnist_lab.verdict import results
 
@@ -111,7 +113,7 @@ def _report(declaration: ExperimentDeclaration, experiment: str, outcome: Outcom
 
     standing, runs = outcome.standing, outcome.runs
     click.echo(f"{experiment}: {plural(len(runs), 'run')}, {outcome.trained} of them trained now\n")
-    click.echo(report(runs, outcome.asked))
+    click.echo(report(standing.recorded.own, outcome.asked))
     if tuned := [name for name in declaration.variants if declaration.is_tuned(name)]:
         click.echo(
             f"\nTuned by val_accuracy on the last {declaration.tuning_validation_size:,} training "
@@ -140,15 +142,14 @@ def _power(
     images: float,
     again: str,
 ) -> str:
-    from mnist_lab.connection import TrackingError
     from mnist_lab.planning import power_report
     from mnist_lab.runner import standing_of
     from mnist_lab.tables import no_runs
-    from mnist_lab.tracking import open_store
+    from mnist_lab.tracking import NoStoreError, open_store
 
     try:
         recorded = standing_of(declaration, name, experiment, data, open_store(create=False)).judged
-    except TrackingError:  # nothing is on record yet; to plan, no store is needed
+    except NoStoreError:  # nothing is on record yet; to plan, no store is needed
         recorded = no_runs()
     results = FOLDER / "results" / SEEDS
     return power_report(declaration, images, recorded, results, data.sha256, again)

@@ -48,9 +48,14 @@ def replace(path: Path, text: str, option: str) -> None:
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as draft:
-            draft.write(text)
-        os.chmod(draft.name, 0o666 & ~_umask())
-        os.replace(draft.name, path)
+            try:
+                draft.write(text)
+                draft.flush()
+                os.chmod(draft.name, 0o666 & ~_umask())
+                os.replace(draft.name, path)
+            except BaseException:
+                os.unlink(draft.name)
+                raise
     except OSError as error:
         raise _unwritable(path, option, error) from None
 

@@ -23,6 +23,8 @@ Answer = TypeVar("Answer")
 # What MLflow answers to a wrong request, as only a bug would make it. Everything else is a store
 # that does not do its work: away, read-only or full.
 _WRONG_REQUEST = ("INVALID_PARAMETER_VALUE", "INVALID_STATE")
+# The one of them that a user can bring about: who deletes a run or an experiment that is written.
+_DELETED = "must be in the 'active' state"
 # To a question, an answer; of a run being written it says that the store lost it.
 _NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
 
@@ -134,8 +136,8 @@ class Line:
 
 
 def _is_cut(error: Exception) -> bool:
-    """Whether an error says that a store is away, read-only or full."""
+    """Whether an error says that a store is away, read-only or full, or lost what is written."""
     if isinstance(error, mlflow.MlflowException):
-        return error.error_code not in _WRONG_REQUEST
+        return error.error_code not in _WRONG_REQUEST or _DELETED in str(error)
     # Errors of HTTP are OSErrors, too.
     return isinstance(error, OSError | sqlite3.Error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 import uuid
 import warnings
@@ -18,7 +19,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from mnist_lab import postgresql, sqlite_store
-from mnist_lab.conditional import ConditionalSpace
+from mnist_lab.conditional import ConditionalSpace, SpaceError
 from mnist_lab.config import RunConfig, RunFields, UserError
 from mnist_lab.connection import alone, first_line, without_password
 from mnist_lab.data import Dataset
@@ -32,8 +33,8 @@ from mnist_lab.space import MAXIMIZED, StudyDeclaration
 HEARTBEAT_SECONDS = 15
 # Whoever makes a study on another machine has filled it by then, or was killed.
 _PATIENCE_SECONDS = 30
-# Trials that have a configuration.
-_OF_USE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+# Of a trial's attributes: its values were no configuration.
+REFUSED = "refused"
 # Of a study's attributes and of its run's tags: it tells two studies of one name apart.
 STUDY_ID = "study_id"
 
@@ -72,7 +73,7 @@ def make_storage(url: str) -> RDBStorage:
             f"--storage: {url} is in the memory of one process; expected a database that lasts, "
             "such as sqlite:///studies/NAME.db"
         )
-    if path is not None and path.parent.is_dir():
+    if path is not None and os.path.isdir(path.parent):
         check_database(path, "database of studies", "another --storage")
     try:
         if path is not None and not path.exists():
@@ -101,7 +102,8 @@ def _make_database(url: str) -> None:
 def unusable(url: str, error: Exception) -> StudyError:
     """What is said of a storage that does not do its work."""
     shown = without_password(url)
-    said = first_line(error, url, shown)
+    # Optuna's own words on an error of the database are a guess at what it was.
+    said = first_line(error.__cause__ or error, url, shown)
     return StudyError(
         f"--storage: {shown} cannot be used ({said}); expected a database that can be "
         "written, such as sqlite:///studies/NAME.db or postgresql://USER@HOST/DATABASE"
@@ -135,7 +137,7 @@ def alone_with(url: str, what: str = "storage") -> AbstractContextManager[None]:
         return postgresql.alone_on(url, what)
     path = sqlite_store.local_path(url) or Path("storage")
     # Where there is no folder, opening the storage says so.
-    return alone(path) if path.parent.is_dir() else contextlib.nullcontext()
+    return alone(path) if os.path.isdir(path.parent) else contextlib.nullcontext()
 
 
 def open_study(
@@ -163,6 +165,10 @@ def open_study(
         StudyError: the storage cannot be used, or holds a different study of this name.
     """
     declared = _told(declaration, data, space)
+    path = sqlite_store.local_path(url)
+    folder = None if path is None else path.parent
+    if folder is not None and os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+        raise unusable(url, PermissionError(f"{folder} may not be looked into"))
     _make_database(url)
     with alone_with(url):
         storage = make_storage(url)
@@ -170,7 +176,7 @@ def open_study(
             study = _study(declaration, study_name, storage)
         except optuna.exceptions.StorageInternalError as error:
             raise unusable(url, error) from None
-        if space is not None and _is_mended(study, space, declared):
+        if _is_mended(study, declared):
             optuna.delete_study(study_name=study_name, storage=storage)
             study = _study(declaration, study_name, storage)
         if "declaration" not in study.user_attrs and not sqlite_store.local_path(url):
@@ -187,16 +193,22 @@ def open_study(
     return study, storage
 
 
-def _is_mended(study: optuna.Study, space: ConditionalSpace, declared: dict[str, object]) -> bool:
-    """Whether nothing but the function of the space was changed, before it gave a trial of use.
+def _is_mended(study: optuna.Study, declared: dict[str, object]) -> bool:
+    """Whether the declaration was changed after trials of which none was trained to an end.
 
-    Such a study begins anew: Optuna keeps to the distributions of the trials that there were.
+    Their values were refused, or an interrupt or an accident ended them. Such a study begins anew:
+    Optuna keeps to the distributions of the trials that there were.
     """
-    recorded = study.user_attrs.get("declaration")
-    if recorded is None or any(trial.state in _OF_USE for trial in study.trials):
-        return False
-    function = _does(space)
-    return bool(recorded != declared == {**recorded, function: space.digest})
+    begun = [trial for trial in study.trials if trial.state != TrialState.WAITING]
+    return (
+        bool(begun)
+        and all(
+            trial.state == TrialState.FAIL
+            and (REFUSED in trial.user_attrs or "failure" not in trial.user_attrs)
+            for trial in begun
+        )
+        and study.user_attrs.get("declaration", declared) != declared
+    )
 
 
 def _check_ours(declaration: StudyDeclaration, study: optuna.Study, shown: str) -> None:
@@ -298,7 +310,10 @@ def _enqueue(
             asked = optuna.trial.FixedTrial(declaration.first)
             with warnings.catch_warnings():
                 warnings.simplefilter("error", UserWarning)  # a value out of the range asked for
-                config = space.configuration(asked, fixed)
+                try:
+                    config = space.configuration(asked, fixed)
+                except SpaceError as error:
+                    raise StudyError(f"first: {error}") from None
             if unused := sorted(declaration.first.keys() - asked.params.keys()):
                 raise StudyError(
                     f"first: {space.named} does not ask for {', '.join(unused)}; it asks for "

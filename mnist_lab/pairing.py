@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,12 @@ Samples = dict[Hashable, "pd.Series[float]"]
 
 
 def samples_by_seed(
-    runs: pd.DataFrame, by: str, baseline: Hashable, metric: str, pair: str
+    runs: pd.DataFrame,
+    by: str,
+    baseline: Hashable,
+    metric: str,
+    pair: str,
+    declared: Iterable[Hashable] = (),
 ) -> tuple[Samples, pd.DataFrame]:
     """Sort the runs of a table into those that count and those that do not.
 
@@ -29,6 +34,7 @@ def samples_by_seed(
         baseline: one of them; "128" names the number 128 as well.
         metric: the column of values.
         pair: the column of seeds.
+        declared: variants that are there though none of their runs is, in their order.
 
     Returns:
         The samples, empty for a variant none of whose runs count; and a row for each run that does
@@ -39,7 +45,7 @@ def samples_by_seed(
             two runs of the baseline.
     """
     table = _with_reasons(runs, by, metric, pair)
-    variants = list(dict.fromkeys(table["variant"].dropna()))
+    variants = list(dict.fromkeys([*declared, *table["variant"].dropna()]))
     names = [str(variant) for variant in variants]
     if str(baseline) not in names:
         raise ComparisonError(

@@ -32,6 +32,7 @@ def of_experiment(
     judged = judged_runs(runs, asked)
     try:
         comparison = judge(runs, asked)
+        comparison = comparison[comparison["variant"].isin(judged["variant"])]
     except ComparisonError:  # the report says why
         comparison = None
     return figures_of(

@@ -140,7 +140,11 @@ def close_runs_of_dead_trials(
     records = store.runs(experiment_id)
     over, others = set(ended), parents_of_others(study, records)
     for run in records:
-        if run.tags.get("study") != study.study_name or run.tags.get(PARENT_TAG) in others:
+        if run.tags.get("study") != study.study_name:
+            continue
+        if run.tags.get(PARENT_TAG) in others:  # of the study before this one
+            if run.status == "RUNNING" and _is_left(run):
+                store.close_run(run.run_id, "FAILED", KILLED)
             continue
         if run.tags.get("kind") == "study":
             _close_unused(run, study, store)

@@ -89,7 +89,8 @@ def register(store: Store, name: str, winner: Winner) -> Registered:
 def _register(client: mlflow.MlflowClient, name: str, winner: Winner) -> Registered:
     version = _version(client, name, winner)
     champion = _champion(client, name)
-    reason = "" if champion is None or champion.version == version else _worse(winner, champion)
+    itself = champion is None or str(champion.version) == version
+    reason = "" if champion is None or itself else _worse(winner, champion)
     if champion is None or not reason:
         client.set_registered_model_alias(name, CHAMPION, version)
         return Registered(name, version, version, "")
@@ -102,16 +103,20 @@ def _version(client: mlflow.MlflowClient, name: str, winner: Winner) -> str:
         client.create_registered_model(name)
     except mlflow.MlflowException:  # it is there, or the next call says what is wrong
         client.get_registered_model(name)
+    tags = {**winner.tags, _METRIC_TAG: winner.metric, _VALUE_TAG: repr(winner.value)}
     for known in client.search_model_versions(f"run_id = '{winner.run_id}'"):
         if known.name == name:
+            # A search that was begun anew may have come to the same run in another way.
+            for key, value in tags.items():
+                if known.tags.get(key) != value:
+                    client.set_model_version_tag(name, str(known.version), key, value)
             return str(known.version)
-    tags = {_METRIC_TAG: winner.metric, _VALUE_TAG: repr(winner.value)}
     made = client.create_model_version(
         name,
         source=winner.model_uri,
         run_id=winner.run_id,
         model_id=winner.model_uri.removeprefix("models:/"),
-        tags={**winner.tags, **tags},
+        tags=tags,
     )
     return str(made.version)
 

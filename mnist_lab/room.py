@@ -71,9 +71,10 @@ def check_temporary() -> None:
 
 def _check(folder: Path, what: str) -> None:
     """Refuse a folder that cannot be written or is full; the one above stands for a missing one."""
-    while not folder.exists() and folder != folder.parent:
+    # `os.path` takes what may not be looked into for missing, where `Path` raises an error.
+    while not os.path.exists(folder) and folder != folder.parent:
         folder = folder.parent
-    if not folder.is_dir() or not _writable(folder):
+    if not os.path.isdir(folder) or not _writable(folder):
         raise RoomError(
             f"{folder}: {what} cannot be written ({_found(folder)}); expected a folder that can"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +16,7 @@ from mnist_lab.comparison import IMAGES
 from mnist_lab.config import RunConfig, UserError
 from mnist_lab.data import Dataset
 from mnist_lab.estimates import ComparisonError
+from mnist_lab.process import KILLED, is_dead
 from mnist_lab.progress import Progress
 from mnist_lab.question import ExperimentDeclaration
 from mnist_lab.sqlite_store import RunRecord
@@ -40,7 +41,7 @@ class Outcome:
         standing: how it stood at the end.
         runs: the runs that count, of the verdict and of tuning.
         choices: what each variant was tuned to.
-        trained: how many runs were trained by this call.
+        trained: how many of them were trained by this call.
     """
 
     experiment_id: str
@@ -135,6 +136,7 @@ class _Experiment:
             "data_sha256": self._data.sha256,
         }
         self._earlier = self._store.find_run(experiment_id, tags)
+        self._close_dead_parents(experiment_id)
         with self._store.run(
             experiment_id,
             self._experiment,
@@ -142,12 +144,25 @@ class _Experiment:
             resume=None if self._earlier is None else self._earlier.run_id,
         ) as parent:
             parent.log_text("experiment.json", self._declaration.model_dump_json(indent=2))
-            choices = self._train_all(experiment_id, parent)
-            standing, asked = self._standing(), self._asked(choices)
+            choices, standing = self._train_all(experiment_id, parent)
+            asked = self._asked(choices)
             counted = standing.counted()
             if self._trained or not self._is_told(asked):
                 self._tell(parent, counted, asked)
         return Outcome(experiment_id, asked, standing, counted, choices, self._trained)
+
+    def _close_dead_parents(self, experiment_id: str) -> None:
+        """End the runs of this experiment whose commands were killed: others may go on with none.
+
+        Of another version of the code or on other data, that is; the one that is gone on with ends
+        with this call.
+        """
+        earlier = "" if self._earlier is None else self._earlier.run_id
+        for run in self._store.runs(experiment_id):
+            own = run.tags.get("kind") == "experiment" and run.run_id != earlier
+            dead = run.status == "RUNNING" and is_dead(run.tags.get("process", ""))
+            if own and dead and run.tags.get("experiment") == self._experiment:
+                self._store.close_run(run.run_id, "FAILED", KILLED)
 
     def _is_told(self, asked: Asked) -> bool:
         """Whether an earlier call came to its end with the same question."""
@@ -174,27 +189,30 @@ class _Experiment:
     def _standing(self) -> Standing:
         return standing_of(self._declaration, self._name, self._experiment, self._data, self._store)
 
-    def _train_all(self, experiment_id: str, parent: Run) -> dict[str, Choice]:
-        """Tune, choose, and train for the verdict; what was chosen."""
+    def _train_all(self, experiment_id: str, parent: Run) -> tuple[dict[str, Choice], Standing]:
+        """Tune, choose, and train for the verdict; what was chosen, and how it stands now."""
         standing = self._standing()
         tuning = standing.tuning_cells()
         verdict = len(self._declaration.seeds) * len(self._declaration.variants)
         missing = standing.recorded.missing(tuning)
         with Progress("runs", len(tuning) + verdict, len(tuning) - len(missing)) as progress:
-            self._train(missing, experiment_id, parent, progress)
-            standing = self._standing()
+            standing = self._train(missing, experiment_id, parent, progress)
+            _check_all_tuned(standing)
             choices = {name: self._choice(standing, name) for name in self._declaration.variants}
             parent.tag(self._asked(choices).tags())
             missing = standing.recorded.missing(standing.verdict_cells())
             progress.end(verdict - len(missing))
-            self._train(missing, experiment_id, parent, progress)
-        return choices
+            standing = self._train(missing, experiment_id, parent, progress)
+        return choices, standing
 
     def _train(
         self, cells: list[Cell], experiment_id: str, parent: Run, progress: Progress
-    ) -> None:
+    ) -> Standing:
+        """Train cells; how it stands now: an accident may have left some of them untrained."""
         train_cells(cells, self._team, self._store, experiment_id, parent.id, self._tags, progress)
-        self._trained += len(cells)
+        standing = self._standing()
+        self._trained += len(cells) - len(standing.recorded.missing(cells))
+        return standing
 
     def _tags(self, cell: Cell) -> dict[str, str]:
         tags = {"experiment": self._experiment}
@@ -217,7 +235,7 @@ class _Experiment:
         declaration = self._declaration
         margin = None if declaration.margin is None else declaration.margin / IMAGES
         first = {} if self._earlier is None else self._earlier.tags
-        return Asked(
+        asked = Asked(
             experiment=self._experiment,
             title=declaration.title,
             question=declaration.question,
@@ -230,6 +248,8 @@ class _Experiment:
             code_digest=provenance.code_digest(),
             data_sha256=self._data.sha256,
         )
+        recorded = json.loads(first.get("first_asked", "{}"))
+        return replace(asked, first_asked=recorded or asked.stated)
 
     def _varied(self) -> list[str]:
         """The fields in which the variants differ."""
@@ -239,6 +259,23 @@ class _Experiment:
             for candidate in self._declaration.candidates(variant)
         ]
         return [key for key in RunConfig.model_fields if len({p.get(key) for p in params}) > 1]
+
+
+def _check_all_tuned(standing: Standing) -> None:
+    """Choose nothing while runs are missing: the choice could be another with them.
+
+    Raises:
+        ExperimentError: runs of tuning are missing.
+    """
+    cells = standing.tuning_cells()
+    missing = standing.recorded.missing(cells)
+    if missing:
+        why = "".join(f"\n  {count}: {reason}" for reason, count in standing.recorded.unfit.items())
+        raise ExperimentError(
+            f"{len(missing)} of {len(cells)} runs of tuning are missing, {missing[0].name} the "
+            "first of them, and nothing is chosen without them; run the command again. What is on "
+            f"record and does not count:{why or ' nothing'}"
+        )
 
 
 def standing_of(

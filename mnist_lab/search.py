@@ -11,16 +11,18 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from mnist_lab.conditional import ConditionalSpace, EpochsError, SpaceError
+from mnist_lab.conditional import ConditionalSpace, EpochsError, SpaceError, TakenError
 from mnist_lab.config import ConfigError, RunConfig, UserError
-from mnist_lab.connection import TrackingError, local_uri
+from mnist_lab.connection import TrackingError, local_uri, without_password
 from mnist_lab.data import Dataset
 from mnist_lab.dimensions import Choices, IntRange
 from mnist_lab.interrupts import held
 from mnist_lab.opening import (
     HEARTBEAT_SECONDS,
+    REFUSED,
     STORAGE_ERRORS,
     STUDY_ID,
+    StudyError,
     alone_with,
     disposed,
     open_study,
@@ -53,9 +55,11 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 # How often one looks whether the trials of another process have ended.
 _LOOK_SECONDS = 1.0
-# So many trials with refused values, and none with others, are a space that is mistaken.
+# So many trials with refused values are a space that is mistaken: of all trials, where none was of
+# use; in a row, where a space's function fails.
 _MOST_REFUSED = 5
-_REFUSED = "refused"
+# What Optuna's storage says of what was deleted.
+_NO_RECORD = "Record does not exist"
 # States of trials whose values were a configuration; one that failed is, but for the refused.
 _OF_USE = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
@@ -155,6 +159,13 @@ def _told_of(storage_url: str) -> Iterator[None]:
         yield
     except STORAGE_ERRORS as error:
         raise unusable(storage_url, error) from None
+    except KeyError as error:
+        if _NO_RECORD not in str(error):
+            raise
+        raise StudyError(
+            f"--storage: the study was deleted from {without_password(storage_url)} while it ran; "
+            "its runs are on record all the same, and the same command begins it anew"
+        ) from None
 
 
 class _Search:
@@ -184,6 +195,7 @@ class _Search:
         self._call = uuid.uuid4().hex
         self._points = points_of_grid(declaration) if declaration.sampler == "grid" else []
         self._begun: set[int] = set()
+        self._refused_in_a_row = 0
         self._spared: dict[int, float] = {}
 
     def run(self, team: Team, timeout: float | None) -> None:
@@ -234,11 +246,13 @@ class _Search:
             try:
                 config = self._configuration(trial)
             except (ConfigError, SpaceError) as error:
-                # The first tells that what is declared is mistaken: it is the study's, no trial's.
-                if isinstance(error, EpochsError) and not self._some_are_of_use(trial.number):
+                # These tell that what is declared is mistaken: it is the study's, no trial's.
+                first = isinstance(error, EpochsError) and not self._some_are_of_use(trial.number)
+                if first or isinstance(error, TakenError):
                     raise
                 self._refuse(trial, error)
                 continue
+            self._refused_in_a_row = 0
             trial.set_user_attr("config", config.model_dump(mode="json", exclude_defaults=True))
             return TrialTask(
                 declaration=self._declaration,
@@ -285,8 +299,8 @@ class _Search:
         """Let a trial fail whose values are no configuration: each alone may be one.
 
         Raises:
-            UserError: `error`, if that may be so of all trials: none is any better, and the
-                space's function fails or many have been refused.
+            UserError: `error`, if that may be so of all trials: the space's function fails for
+                many in a row; or none is any better, and it fails or many have been refused.
         """
         reason = str(error)
         name, parent = f"trial {trial.number}", self._parent.id
@@ -296,14 +310,19 @@ class _Search:
             run.fail(reason)
             trial.set_user_attr("run_id", run.id)
             trial.set_user_attr("failure", reason)
-            trial.set_user_attr(_REFUSED, True)
+            trial.set_user_attr(REFUSED, True)
             self._study.tell(trial, state=TrialState.FAIL)
             run.tag({"trial_state": TrialState.FAIL.name})
         self._begun.discard(trial.number)
+        self._refused_in_a_row += 1
         if self._some_are_of_use(trial.number):
+            # An error of the function's own has a cause; values that it gave and that are refused
+            # have none.
+            if error.__cause__ is not None and self._refused_in_a_row >= _MOST_REFUSED:
+                raise error
             return
         trials = self._study.get_trials(deepcopy=False)
-        refused = sum(_REFUSED in other.user_attrs for other in trials)
+        refused = sum(REFUSED in other.user_attrs for other in trials)
         most = 1 if isinstance(error, SpaceError) else min(_MOST_REFUSED, self._declaration.trials)
         if refused >= most:
             raise error
@@ -311,7 +330,7 @@ class _Search:
     def _some_are_of_use(self, besides: int) -> bool:
         """Whether the values of another trial than `besides` were a configuration."""
         return any(
-            other.state in _OF_USE and _REFUSED not in other.user_attrs and other.number != besides
+            other.state in _OF_USE and REFUSED not in other.user_attrs and other.number != besides
             for other in self._study.get_trials(deepcopy=False)
         )
 

@@ -50,7 +50,7 @@ def _store(measured: Measured, stores: dict[str | None, Store]) -> Store:
     from mnist_lab.connection import HIDDEN
     from mnist_lab.tracking import open_store
 
-    uri = None if "MLFLOW_TRACKING_URI" in os.environ else measured.store
+    uri = None if os.environ.get("MLFLOW_TRACKING_URI") else measured.store
     if uri not in stores:
         if uri is not None and HIDDEN in uri:
             raise UserError(

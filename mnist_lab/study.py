@@ -129,7 +129,8 @@ def main(
         *(("workers", workers), ("scheduler", scheduler), ("output", output)),
     )
     again = options.again("study", name, given)
-    confirmation = None
+    confirmation: Confirmation | None = None
+    refused: UserError | None = None
     try:
         with team(store, data, data_path, workers, scheduler, url) as trainers:
             call = _Call(declaration, path, study_name, data, store, trainers, url, again)
@@ -138,12 +139,14 @@ def main(
             )
             call.report_search(outcome)
             if confirm and outcome.best is not None and outcome.done >= declaration.trials:
-                confirmation = call.confirm(outcome, outcome.best, confirm)
+                confirmation, refused = call.confirm(outcome, outcome.best, confirm)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the finished runs are kept; go on with\n  {again}") from None
     call.show_more(outcome)
     if output is not None:
         call.write(output, outcome, confirmation)
+    if refused is not None:
+        raise refused
 
 
 def _overridden(
@@ -152,7 +155,7 @@ def _overridden(
     config = declaration.config
     if epochs is not None and "epochs" in declaration.search:
         raise UserError("--epochs: this study searches epochs, in its file; leave one of them out")
-    if epochs is not None:
+    if epochs not in (None, config.epochs):
         config = config.model_copy(update={"epochs": epochs})
     given: dict[str, object] = {"trials": trials, "seed": seed}
     changes = {key: value for key, value in given.items() if value is not None}
@@ -251,10 +254,16 @@ class _Call:
                 "--storage."
             )
 
-    def confirm(self, outcome: Outcome, best: RunConfig, seeds: int) -> Confirmation:
+    def confirm(
+        self, outcome: Outcome, best: RunConfig, seeds: int
+    ) -> tuple[Confirmation, UserError | None]:
         """Compare the best configuration with the baseline, and register its model.
 
         Of several processes that run the study, one does so, and the others find it done.
+
+        Returns:
+            What it came to, and what a registry that refused the model said: nothing that is
+            known besides is kept back for it.
         """
         from mnist_lab import postgresql
         from mnist_lab.files import locked
@@ -270,8 +279,11 @@ class _Call:
     def _tell_waiting(self) -> None:
         click.echo(f"waiting for another process, which confirms {self.path}", err=True)
 
-    def _confirm(self, outcome: Outcome, best: RunConfig, seeds: int) -> Confirmation:
+    def _confirm(
+        self, outcome: Outcome, best: RunConfig, seeds: int
+    ) -> tuple[Confirmation, UserError | None]:
         from mnist_lab.confirmation import confirm, confirmation_seeds
+        from mnist_lab.connection import TrackingError
         from mnist_lab.verdict import report
 
         confirmation = confirm(
@@ -294,18 +306,24 @@ class _Call:
             f"whatever the study fixes. Trained now: {wording.plural(confirmation.trained, 'run')}."
             "\n"
         )
-        click.echo(report(confirmation.runs, confirmation.asked))
+        click.echo(report(confirmation.recorded, confirmation.asked))
+        if confirmation.missing:
+            missing = wording.plural(confirmation.missing, "run")
+            click.echo(f"\n{missing} missing; go on with\n  {self.again}")
         if len(confirmation.asked.configs) == 1:
             click.echo("\nThe best configuration is the baseline itself: nothing to compare.")
-        self._register(outcome, confirmation)
-        return confirmation
+        try:
+            self._register(outcome, confirmation)
+        except TrackingError as error:
+            return confirmation, error
+        return confirmation, None
 
     def _register(self, outcome: Outcome, confirmation: Confirmation) -> None:
         from mnist_lab.registry import Winner, register
 
         run = confirmation.model_run
         if run is None:
-            click.echo("\nNo model is registered: all trainings of the best configuration failed.")
+            click.echo("\nNo model is registered: no training of the best configuration finished.")
             return
         tags = {
             "study": self.study,

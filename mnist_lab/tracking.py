@@ -44,6 +44,10 @@ _LOCAL_PAGES = "http://127.0.0.1:5000"
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
+class NoStoreError(TrackingError):
+    """There is no database yet, and a reader makes none."""
+
+
 class MissingAnswersError(TrackingError):
     """A run did not record what it answered to the test images."""
 
@@ -358,18 +362,20 @@ def open_store(create: bool = True, uri: str | None = None, beside: Beside | Non
         beside: who makes a database's tables, if there is none; None for this process.
 
     Raises:
+        NoStoreError: there is no local database, and none is to be made.
         TrackingError: it cannot be reached or written; said within seconds.
         RoomError: there is no room for what a run writes; not said to readers.
     """
     uri = local_uri(uri or mlflow.get_tracking_uri())
     shown = without_password(uri)
     path = sqlite_store.local_path(uri)
-    if not create and path is not None and not path.exists():
-        raise TrackingError(
+    probe(uri, shown)
+    missing = path is not None and not os.path.exists(path)  # or in a folder not to be looked into
+    if missing and not create:
+        raise NoStoreError(
             f"no runs are recorded yet: {path} does not exist; expected the folder where a study "
             "was run, or MLFLOW_TRACKING_URI"
         )
-    probe(uri, shown)
     if create:
         check_temporary()
         if path is not None:

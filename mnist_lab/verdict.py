@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -42,6 +42,7 @@ class Asked:
         baseline: the variant that the others are compared with.
         margin: of equivalence, in accuracy, or None for the comparison's own.
         first_margin: what it was when the first of the runs were recorded.
+        first_asked: what `stated` was then; empty where that is not on record.
         configs: the digest of each variant's configuration; the variants in their order.
         seeds: of every variant.
         code_digest: of the code that trains.
@@ -59,6 +60,17 @@ class Asked:
     seeds: tuple[int, ...]
     code_digest: str
     data_sha256: str
+    first_asked: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """What a verdict depends on besides the runs, to be stated before they are made."""
+        return {
+            "claim": self.claim,
+            "baseline": self.baseline,
+            "variants": list(self.configs),
+            "seeds": list(self.seeds),
+        }
 
     def tags(self) -> dict[str, str]:
         """As tags of a run; `from_tags` gives an equal object back."""
@@ -86,6 +98,7 @@ class Asked:
             seeds=tuple(json.loads(tags["seeds"])),
             code_digest=tags["code_digest"],
             data_sha256=tags["data_sha256"],
+            first_asked=json.loads(tags.get("first_asked", "{}")),
         )
 
 
@@ -154,11 +167,17 @@ def _ordered(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
 def judge(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
     """`mnist_lab.compare` of the runs that a verdict rests on, the baseline first.
 
+    Variants none of whose runs count are among them.
+
     Raises:
         ComparisonError: fewer than two runs of the baseline count.
     """
     return compare(
-        judged_runs(runs, asked), by="variant", baseline=asked.baseline, margin=asked.margin
+        judged_runs(runs, asked),
+        by="variant",
+        baseline=asked.baseline,
+        margin=asked.margin,
+        variants=asked.configs,
     )
 
 
@@ -197,7 +216,7 @@ def report(runs: pd.DataFrame, asked: Asked) -> str:
         table = judge(runs, asked)
         told = "Differences are shown in images of 10,000, however many there are in the test set."
         method = textwrap.fill(f"{table.attrs['method']} {told}", 100)
-        parts += [readable_verdict(table), method]
+        parts += [readable_verdict(table), method, *_of_survivors(table)]
     except ComparisonError as error:
         parts.append(f"No verdict: {error}")
     if _margin(asked.margin) != _margin(asked.first_margin):
@@ -205,8 +224,44 @@ def report(runs: pd.DataFrame, asked: Asked) -> str:
             f"The margin of equivalence was {_margin(asked.first_margin)} when the first of these "
             f"runs were recorded, and is {_margin(asked.margin)} now: it was not stated beforehand."
         )
+    parts.append("\n".join(_changed_since(asked)))
     parts.append(_left_out(runs, judged, asked))
     return "\n\n".join(part for part in parts if part)
+
+
+def _changed_since(asked: Asked) -> list[str]:
+    """What was stated otherwise when the first of the runs were recorded, in sentences."""
+    first = {**asked.stated, **asked.first_asked}
+    lines = [
+        f"The {key} was {first[key]!r} when the first of these runs were recorded, and is "
+        f"{asked.stated[key]!r} now."
+        for key in ("claim", "baseline")
+        if first[key] != asked.stated[key]
+    ]
+    gone = [name for name in first["variants"] if name not in asked.configs]
+    come = [name for name in asked.configs if name not in first["variants"]]
+    for names, what in ((gone, "left out"), (come, "added")):
+        if names:
+            lines.append(
+                f"Since the first of these runs were recorded, {what}: {', '.join(names)}."
+            )
+    if first["seeds"] != asked.stated["seeds"]:
+        lines.append(
+            f"At first {len(first['seeds'])} seeds were asked for, and {len(asked.seeds)} are now: "
+            "whoever adds seeds until a difference shows finds one that is not there more often "
+            "than the level says."
+        )
+    return lines
+
+
+def _of_survivors(table: pd.DataFrame) -> list[str]:
+    """A line for each verdict that rests on the trainings which did not fail."""
+    return [
+        f"The verdict on {row['variant']} is one on the {row['n']} trainings of it that finished; "
+        f"{row['failed']} failed."
+        for row in table.to_dict("records")
+        if row["failed"] and row["verdict"] in ("better", "worse", "equivalent")
+    ]
 
 
 def _margin(margin: float | None) -> str:

@@ -36,6 +36,8 @@ from mnist_lab.data import Dataset, load_mnist
 from mnist_lab.provenance import cores
 from mnist_lab.tracking import Store, open_store
 from tests.forked import draw_nothing
+from tests.questions import WIDTH
+from tests.samples import write_digits
 
 ROOT = Path(__file__).parent.parent
 # The longest tests are in these. They begin first, so that those that are left at the end, when one
@@ -200,5 +202,25 @@ def lab_(
         if ended.exception is not None and not isinstance(ended.exception, SystemExit):
             raise ended.exception
         return Done(ended.exit_code, ended.stdout, ended.stderr)
+
+    return run
+
+
+@pytest.fixture
+def experiments(workspace: Path, small: Dataset) -> Path:
+    """The folder experiments/ with width.toml, and digits.npz beside it."""
+    folder = workspace / "experiments"
+    folder.mkdir()
+    (folder / "width.toml").write_text(WIDTH)
+    write_digits(workspace / "digits.npz", small, test_images=500)
+    return folder
+
+
+@pytest.fixture
+def experiment_(lab_: Command, experiments: Path) -> Command:
+    """Run an experiment on the small digits."""
+
+    def run(name: str, *arguments: str, **more: Any) -> Done:
+        return lab_("experiment", name, "--data", "digits.npz", *arguments, **more)
 
     return run

@@ -1,6 +1,8 @@
-"""Experiments of a few small nets."""
+"""Experiments of a few small nets, and what is on record of them."""
 
 from __future__ import annotations
+
+import mlflow
 
 WIDTH = """
 title = "Width of one hidden layer"
@@ -43,3 +45,24 @@ hidden = 8
 activation = "tanh"
 tune.learning_rate = [1e-2]
 """
+
+
+def client() -> mlflow.MlflowClient:
+    return mlflow.MlflowClient()
+
+
+def parents(name: str) -> list[mlflow.entities.Run]:
+    experiment = client().get_experiment_by_name(name)
+    found = client().search_runs(
+        [experiment.experiment_id], filter_string="tags.kind = 'experiment'"
+    )
+    return list(found)
+
+
+def on_record(name: str) -> list[tuple[object, ...]]:
+    """All that can be told of the recorded runs."""
+    experiment = client().get_experiment_by_name(name)
+    return [
+        (run.info.run_id, run.info.status, run.info.end_time, sorted(run.data.tags.items()))
+        for run in client().search_runs([experiment.experiment_id])
+    ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 import mlflow
+import pandas as pd
 import pytest
 
-from mnist_lab.cells import close_dead_runs
+from mnist_lab.cells import Recorded, close_dead_runs
 from mnist_lab.process import this_process
 from mnist_lab.tracking import Store
 
@@ -47,3 +48,17 @@ def test_a_run_of_a_machine_that_is_gone_is_given_up(
     ended = client.get_run(run)
     assert ended.info.status == status
     assert ("no sign of life" in ended.data.tags.get("reason", "")) == (status == "FAILED")
+
+
+def test_a_run_that_ended_before_it_named_its_data_was_interrupted() -> None:
+    runs = pd.DataFrame(
+        {
+            "experiment": "e",
+            "status": ["KILLED", "KILLED"],
+            "code_digest": pd.array([pd.NA, "c"], dtype="string"),
+            "data_sha256": pd.array([pd.NA, "other"], dtype="string"),
+            "failed_by_itself": pd.NA,
+            "reason": "interrupted",
+        }
+    )
+    assert Recorded(runs, "e", "c", "d").unfit == {"interrupted": 1, "trained on other data": 1}

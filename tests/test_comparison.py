@@ -65,6 +65,16 @@ def test_each_p_is_corrected_for_all_variants() -> None:
     assert list(compared["p_equivalent"]) == pytest.approx(list(holm(outside)))
 
 
+def test_a_variant_without_any_run_counts_among_the_tests() -> None:
+    baseline, other = noise(5, 2, 6) + np.array([[0], [0.002]])
+    runs = table(baseline=baseline, a=other)
+    three = compare(runs, variants=["b", "baseline", "a"])
+    assert three["variant"].tolist() == ["baseline", "b", "a"]
+    assert (row(three, "b")["n"], row(three, "b")["failed"]) == (0, 0)
+    assert row(three, "b")["verdict"] == "inconclusive"
+    assert row(three, "a")["p_holm"] == pytest.approx(min(2 * row(compare(runs), "a")["p"], 1))
+
+
 def test_what_is_detectable_is_told_at_the_level_of_holms_first_step() -> None:
     baseline, a, b = noise(3, 3, 8)
     compared = compare(table(baseline=baseline, a=a, b=b))

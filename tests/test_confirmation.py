@@ -214,6 +214,19 @@ def test_test_accuracy_chooses_nothing(lab_: Command, workspace: Path, small: la
     assert version.run_id == confirmed["run_id"].iloc[0]
 
 
+def test_a_registry_that_is_away_keeps_nothing_back(
+    run: Command, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    done = run("--confirm", "1", "--output", "out.csv")
+    assert done.returncode == 2
+    assert "did not take 'tiny data=digits'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(pd.read_csv(workspace / "out.csv")) == 4
+    assert "All runs in MLflow" in done.stdout
+
+
 def test_a_best_configuration_that_is_the_baseline_is_said_to_be_it(
     lab_: Command, run: Command, workspace: Path
 ) -> None:
@@ -269,6 +282,10 @@ def test_the_champion_gives_way_only_to_one_that_is_not_worse(run: Command) -> N
     assert register(store, "loss", winner(0, 0.2, "val_loss")).champion == "1"
     assert register(store, "loss", winner(1, 0.3, "val_loss")).champion == "1"
     assert register(store, "loss", winner(2, 0.1, "val_loss")).champion == "3"
+    # Another search came to the champion itself: it is told by the new one's metric from now on.
+    same = register(store, "loss", winner(2, 0.8))
+    assert (same.version, same.champion, same.reason) == ("3", "3", "")
+    assert register(store, "loss", winner(0, 0.9)).champion == "1"
 
 
 def test_the_champion_answers_a_raw_image_over_http(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-import mlflow
 import pandas as pd
 import pytest
 
 import mnist_lab as lab
 from mnist_lab import recording
-from tests.conftest import Command, Done, environment
+from mnist_lab.process import this_process
+from tests.conftest import Command, environment
 from tests.forked import Forked
-from tests.questions import TUNED, WIDTH
+from tests.questions import WIDTH, client, on_record, parents
 from tests.samples import write_digits
 from tests.survival import until
 
@@ -35,52 +35,11 @@ learning_rate = 1000.0
 """
 
 
-@pytest.fixture
-def experiments(workspace: Path, small: lab.Dataset) -> Path:
-    """The folder experiments/ with width.toml, and digits.npz beside it."""
-    folder = workspace / "experiments"
-    folder.mkdir()
-    (folder / "width.toml").write_text(WIDTH)
-    write_digits(workspace / "digits.npz", small, test_images=500)
-    return folder
-
-
-@pytest.fixture
-def run(lab_: Command, experiments: Path) -> Command:
-    """Run an experiment on the small digits."""
-
-    def command(name: str, *arguments: str, draws: bool = True) -> Done:
-        return lab_("experiment", name, "--data", "digits.npz", *arguments, draws=draws)
-
-    return command
-
-
-def client() -> mlflow.MlflowClient:
-    return mlflow.MlflowClient()
-
-
-def parents(name: str) -> list[mlflow.entities.Run]:
-    experiment = client().get_experiment_by_name(name)
-    found = client().search_runs(
-        [experiment.experiment_id], filter_string="tags.kind = 'experiment'"
-    )
-    return list(found)
-
-
-def on_record(name: str) -> list[tuple[object, ...]]:
-    """All that can be told of the recorded runs."""
-    experiment = client().get_experiment_by_name(name)
-    return [
-        (run.info.run_id, run.info.status, run.info.end_time, sorted(run.data.tags.items()))
-        for run in client().search_runs([experiment.experiment_id])
-    ]
-
-
 @pytest.mark.figures
 def test_an_experiment_ends_in_a_verdict_and_trains_only_what_is_missing(
-    run: Command, experiments: Path, workspace: Path
+    experiment_: Command, experiments: Path, workspace: Path
 ) -> None:
-    first = run("width", "--output", "one.csv")
+    first = experiment_("width", "--output", "one.csv")
     assert first.returncode == 0, first.stderr
     assert first.stderr == ""  # no progress in a pipe
     for said in (
@@ -134,7 +93,7 @@ def test_an_experiment_ends_in_a_verdict_and_trains_only_what_is_missing(
     pd.testing.assert_frame_equal(pd.read_csv(saved)[shown], verdict[shown], check_dtype=False)
 
     # Again: nothing is trained, and the results are the same to the byte.
-    again = run("width", "--output", "two.csv", draws=False)
+    again = experiment_("width", "--output", "two.csv", draws=False)
     assert again.returncode == 0, again.stderr
     assert ", 0 of them trained now" in again.stdout
     assert lab.runs("width")["run_id"].tolist() == table["run_id"].tolist()
@@ -153,9 +112,12 @@ def test_an_experiment_ends_in_a_verdict_and_trains_only_what_is_missing(
     # A seed and a variant more: what was there stays, what is missing is trained.
     more = WIDTH.replace("seeds = 3", "seeds = [2, 1, 0, 7]") + "[variants.tanh]\nhidden = 8\n"
     (experiments / "width.toml").write_text(more + 'activation = "tanh"\n')
-    third = run("width", draws=False)
+    third = experiment_("width", draws=False)
     assert third.returncode == 0, third.stderr
     assert "12 runs, 6 of them trained now" in third.stdout
+    assert "Since the first of these runs were recorded, added: tanh." in third.stdout
+    assert "At first 3 seeds were asked for, and 4 are now" in third.stdout
+    assert "The claim was" not in third.stdout
     grown = lab.runs("width")
     assert grown["run_id"].tolist()[:6] == table["run_id"].tolist()
     assert grown["name"].tolist()[6:] == [
@@ -168,12 +130,14 @@ def test_an_experiment_ends_in_a_verdict_and_trains_only_what_is_missing(
     ]
 
 
-def test_an_edited_variant_is_refused_and_its_runs_stay(run: Command, experiments: Path) -> None:
-    assert run("width").returncode == 0
+def test_an_edited_variant_is_refused_and_its_runs_stay(
+    experiment_: Command, experiments: Path
+) -> None:
+    assert experiment_("width").returncode == 0
     before = on_record("width")
     edited = WIDTH.replace("hidden = 32", "hidden = 16\nlearning_rate = 0.01")
     (experiments / "width.toml").write_text(edited.replace("seeds = 3", "seeds = 4"))
-    done = run("width")
+    done = experiment_("width")
     assert done.returncode == 2
     assert "variants.wide: hidden: recorded 32, now 16" in done.stderr
     assert "variants.wide: learning_rate: recorded 0.001, now 0.01" in done.stderr
@@ -182,31 +146,40 @@ def test_an_edited_variant_is_refused_and_its_runs_stay(run: Command, experiment
     assert on_record("width") == before
     # Under another name it is another variant; the runs of the old one no longer count.
     (experiments / "width.toml").write_text(edited.replace("[variants.wide]", "[variants.other]"))
-    done = run("width")
+    done = experiment_("width")
     assert done.returncode == 0, done.stderr
     assert "3 more on record of this experiment, not counted: not what the file" in done.stdout
 
 
-def test_a_margin_changed_afterwards_is_told(run: Command, experiments: Path) -> None:
-    assert run("width").returncode == 0
-    (experiments / "width.toml").write_text(WIDTH.replace("margin = 50", "margin = 5000"))
+def test_a_margin_changed_afterwards_is_told(experiment_: Command, experiments: Path) -> None:
+    assert experiment_("width").returncode == 0
+    edited = WIDTH.replace("margin = 50", "margin = 5000").replace("Yes, by", "No, not by")
+    (experiments / "width.toml").write_text(edited.replace('"narrow"', '"wide"'))
     for _ in range(2):
-        done = run("width")
+        done = experiment_("width")
         assert done.returncode == 0, done.stderr
         assert "was 50 images when the first" in done.stdout
         assert "is 5000 images now: it was not stated beforehand" in done.stdout.replace("\n", " ")
+        assert "The claim was 'Yes, by over 1,000 images.' when the first" in done.stdout
+        assert "The baseline was 'narrow' when the first of these runs were rec" in done.stdout
 
 
 def test_runs_of_other_code_data_or_configuration_do_not_count(
-    run: Command, lab_: Command, experiments: Path, workspace: Path, small: lab.Dataset
+    experiment_: Command, lab_: Command, experiments: Path, workspace: Path, small: lab.Dataset
 ) -> None:
-    assert run("width").returncode == 0
+    assert experiment_("width").returncode == 0
+    # Of another version, whose command was killed: nobody goes on with it.
+    machine, number, _ = this_process().rsplit(" ", 2)
+    tags = {"kind": "experiment", "experiment": "width data=digits", "code_digest": "0" * 16}
+    dead = {**tags, "process": f"{machine} {number} 1.00"}
+    ghost = client().create_run(parents("width")[0].info.experiment_id, tags=dead).info.run_id
     other = lab.runs("width")["run_id"][3]
     client().set_tag(other, "code_digest", "0" * 16)
     client().log_metric(other, "test_accuracy", 0.0, step=2)
-    done = run("width")
+    done = experiment_("width")
     assert done.returncode == 0, done.stderr
     assert "6 runs, 1 of them trained now" in done.stdout
+    assert client().get_run(ghost).info.status == "FAILED"
     said = "1 more on record of this experiment, not counted: trained by another version of the"
     assert said in done.stdout
     table = lab.runs("width")
@@ -218,82 +191,16 @@ def test_runs_of_other_code_data_or_configuration_do_not_count(
     assert verdict.split("\n\n")[1] in lab_("compare", "width").stdout
 
     write_digits(workspace / "digits.npz", small, test_images=400)
-    done = run("width")
+    done = experiment_("width")
     assert "6 runs, 6 of them trained now" in done.stdout
     assert "6 more on record of this experiment, not counted: trained on other data" in done.stdout
 
 
-def test_tuning_selects_on_validation_images_whatever_the_test_says(
-    run: Command, experiments: Path
-) -> None:
-    (experiments / "tuned.toml").write_text(TUNED)
-    first = run("tuned")
-    assert first.returncode == 0, first.stderr
-    table = lab.runs("tuned")
-    tuning = table[table["stage"] == "tuning"]
-    # The variant with one candidate is not tuned; the other is, with all seeds of tuning.
-    assert tuning["name"].tolist() == [
-        f"8 learning_rate={rate} seed {seed}" for seed in (100, 101) for rate in ("0.0001", "0.03")
-    ]
-    assert set(tuning["validation_size"]) == {400}
-    verdict = table[table["stage"] == "verdict"]
-    assert set(verdict["validation_size"]) == {0}
-    assert set(verdict["seed"]) == {0, 1}
-    chosen = verdict.groupby("variant")["learning_rate"].first().to_dict()
-    assert chosen == {"8": 0.03, "fixed": 0.01}
-    means = tuning.groupby("learning_rate")["val_accuracy"].mean()
-    assert means[0.03] > means[0.0001]
-    assert f"8: learning_rate=0.03 (val_accuracy {means[0.03]:.4f})" in first.stdout
-    assert "learning_rate lies at the edge of its candidates" in first.stdout
-
-    # Plant a perfect test accuracy on the loser, and let the experiment choose anew.
-    for run_id in tuning[tuning["learning_rate"] == 0.0001]["run_id"]:
-        client().log_metric(run_id, "test_accuracy", 1.0, step=2)
-    for run_id in verdict["run_id"]:
-        client().delete_run(run_id)
-    assert set(lab.runs("tuned").query("learning_rate == 0.0001")["test_accuracy"]) == {1.0}
-    second = run("tuned")
-    assert "8 runs, 4 of them trained now" in second.stdout
-    table = lab.runs("tuned")
-    verdict = table[(table["stage"] == "verdict") & (table["variant"] == "8")]
-    assert set(verdict["learning_rate"]) == {0.03}
-    assert set(verdict["tuned"]) == {"learning_rate=0.03"}
-
-
-def test_candidates_can_change_until_a_verdict_rests_on_them(
-    run: Command, experiments: Path
-) -> None:
-    path = experiments / "tuned.toml"
-    path.write_text(TUNED)
-    assert run("tuned").returncode == 0
-    before = on_record("tuned")
-    path.write_text(TUNED.replace("3e-2", "1e-2, 3e-2"))
-    done = run("tuned")
-    assert done.returncode == 2
-    assert "variants.8: tune.learning_rate: recorded [0.0001, 0.03], now [0.0001, 0.01, 0.03]" in (
-        done.stderr
-    )
-    path.write_text(TUNED.replace("[100, 101]", "[100]"))
-    done = run("tuned")
-    assert done.returncode == 2
-    assert "variants.8: tuning_seeds: recorded [100, 101], now [100]" in done.stderr
-    assert "variants.fixed" not in done.stderr
-    assert on_record("tuned") == before
-    # Before there is a verdict, a wider grid trains what it adds.
-    table = lab.runs("tuned")
-    for run_id in table[table["stage"] == "verdict"]["run_id"]:
-        client().delete_run(run_id)
-    path.write_text(TUNED.replace("3e-2", "1e-2, 3e-2"))
-    done = run("tuned")
-    assert done.returncode == 0, done.stderr
-    assert "10 runs, 6 of them trained now" in done.stdout
-
-
 def test_a_run_that_fails_by_itself_is_listed_and_not_tried_again(
-    run: Command, experiments: Path
+    experiment_: Command, experiments: Path
 ) -> None:
     (experiments / "broken.toml").write_text(DIVERGING)
-    done = run("broken")
+    done = experiment_("broken")
     assert done.returncode == 0, done.stderr
     table = lab.runs("broken")
     failed = table[table["variant"] == "broken"]
@@ -303,46 +210,54 @@ def test_a_run_that_fails_by_itself_is_listed_and_not_tried_again(
     assert "0 (2 failed)" in done.stdout
     assert "broken seed 0: failed: loss nan" in done.stdout
     assert "broken seed 1: failed: loss nan" in done.stdout
-    again = run("broken", "--output", "broken.csv")
+    again = experiment_("broken", "--output", "broken.csv")
     assert again.returncode == 0
     assert len(lab.runs("broken")) == 4
     results = pd.read_csv("broken.csv")
     assert results["status"].tolist() == ["FINISHED"] * 2 + ["FAILED"] * 2
     # A run that an accident ended is tried again.
     client().delete_tag(failed["run_id"].iloc[0], "failed_by_itself")
-    again = run("broken")
+    again = experiment_("broken")
     assert ", 1 of them trained now" in again.stdout
     assert "not counted: failed by an accident outside of training" in again.stdout
 
 
 def test_what_others_left_no_room_for_is_missing_with_its_reason(
-    run: Command, lab_: Command, experiments: Path, monkeypatch: pytest.MonkeyPatch
+    experiment_: Command, lab_: Command, experiments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def check(config: lab.RunConfig, images: int) -> None:
         if config.hidden == (32,):
             raise MemoryError("too little for so wide a net")
 
     monkeypatch.setattr(recording, "check_memory", check)
-    done = run("width")
+    done = experiment_("width")
     assert done.returncode == 0, done.stderr
+    assert "3 runs, 3 of them trained now" in done.stdout
     assert "3 more on record of this experiment, not counted: out of memory: too l" in done.stdout
+    assert "wide seed 0: missing: out of memory: too little for so wide a net" in done.stdout
+    go_on = "3 runs missing; go on with\n  python -m mnist_lab.experiment width --data digits.npz"
+    assert go_on in done.stdout
     shown = lab_("compare", "width")
     assert "wide seed 0: missing: out of memory: too little for so wide a net" in shown.stdout
 
 
-def test_without_a_sound_baseline_there_is_no_verdict(run: Command, experiments: Path) -> None:
+def test_without_a_sound_baseline_there_is_no_verdict(
+    experiment_: Command, experiments: Path
+) -> None:
     text = DIVERGING.replace('baseline = "sound"', 'baseline = "broken"')
     (experiments / "broken.toml").write_text(text)
-    done = run("broken")
+    done = experiment_("broken")
     assert done.returncode == 0, done.stderr
     assert "No verdict: baseline 'broken': 0 of its runs count" in done.stdout
     assert "broken seed 0: failed" in done.stdout
 
 
-def test_a_single_variant_has_a_mean_and_no_comparison(run: Command, experiments: Path) -> None:
+def test_a_single_variant_has_a_mean_and_no_comparison(
+    experiment_: Command, experiments: Path
+) -> None:
     text = WIDTH[: WIDTH.index("[variants.wide]")]
     (experiments / "seeds.toml").write_text(text)
-    done = run("seeds")
+    done = experiment_("seeds")
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("narrow")]
     assert " 3 " in line
@@ -351,7 +266,7 @@ def test_a_single_variant_has_a_mean_and_no_comparison(run: Command, experiments
 
 
 def test_an_interrupted_experiment_goes_on(
-    run: Command, lab_: Command, experiments: Path, workspace: Path
+    experiment_: Command, lab_: Command, experiments: Path, workspace: Path
 ) -> None:
     long = WIDTH.replace("epochs = 2", "epochs = 100").replace("seeds = 3", "seeds = 2")
     (experiments / "width.toml").write_text(long)
@@ -375,7 +290,7 @@ def test_an_interrupted_experiment_goes_on(
         assert f"{missing}: missing" in shown.stdout
     assert "No verdict: baseline 'narrow': 1 of its runs count" in shown.stdout
 
-    done = run("width")
+    done = experiment_("width")
     assert done.returncode == 0, done.stderr
     assert "4 runs, 3 of them trained now" in done.stdout
     assert "1 more on record of this experiment, not counted: interrupted" in done.stdout
@@ -396,20 +311,24 @@ def runs_so_far() -> list[str]:
 
 
 def test_power_is_told_from_the_recorded_spread(
-    run: Command, experiments: Path, workspace: Path
+    experiment_: Command, experiments: Path, workspace: Path
 ) -> None:
     made = (workspace / "mlflow.db").rename(workspace / "made.db")
-    nothing = run("width", "--power", "100")
+    nothing = experiment_("width", "--power", "100")
     assert nothing.returncode == 2
     assert "python -m mnist_lab.experiment width --data digits.npz\n" in nothing.stderr
     assert not (workspace / "mlflow.db").exists()
 
+    away = experiment_("width", "--power", "100", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert away.returncode == 2
+    assert "cannot be reached" in away.stderr
+
     made.rename(workspace / "mlflow.db")
-    assert run("width").returncode == 0
+    assert experiment_("width").returncode == 0
     table = lab.runs("width")
     wide = table.pivot_table(index="seed", columns="variant", values="test_accuracy")
     sd = (wide["wide"] - wide["narrow"]).std()
-    told = run("width", "--power", "300")
+    told = experiment_("width", "--power", "300")
     assert told.returncode == 0, told.stderr
     assert f"{sd:.3g}" in told.stdout
     assert "the 6 recorded runs of this experiment" in told.stdout
@@ -419,16 +338,16 @@ def test_power_is_told_from_the_recorded_spread(
     # Another experiment on the same data has the committed seeds to go by.
     (experiments / "results").mkdir()
     (experiments / "seeds.toml").write_text(WIDTH[: WIDTH.index("[variants.wide]")])
-    assert run("seeds", "--output", "experiments/results/seeds.csv").returncode == 0
+    assert experiment_("seeds", "--output", "experiments/results/seeds.csv").returncode == 0
     (experiments / "other.toml").write_text(WIDTH)
-    told = run("other", "--power", "300")
+    told = experiment_("other", "--power", "300")
     assert told.returncode == 0, told.stderr
     assert "the 3 runs of experiments/results/seeds.csv" in told.stdout
-    assert run("seeds", "--power", "10").returncode == 2
+    assert experiment_("seeds", "--power", "10").returncode == 2
 
 
 def test_mistakes_end_with_2_and_leave_nothing(
-    run: Command, lab_: Command, experiments: Path, workspace: Path
+    experiment_: Command, lab_: Command, experiments: Path, workspace: Path
 ) -> None:
     (experiments / "big.toml").write_text(WIDTH.replace("hidden = 32", "validation_size = 2000"))
     (experiments / "bad.toml").write_text(WIDTH.replace("hidden = 32", "hidden = 0"))

@@ -46,3 +46,18 @@ def test_a_name_that_is_too_long_and_links_in_a_circle_are_said_beforehand(tmp_p
     for path in (tmp_path / ("x" * 300), circle):
         with pytest.raises(UserError, match=r"--output: .* cannot be written"):
             check_folder(path, "--output")
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there.csv").write_text("old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(UserError, match="No space left"):
+        replace(tmp_path / "there.csv", "new", "--output")
+    assert [path.name for path in tmp_path.iterdir()] == ["there.csv"]
+    assert (tmp_path / "there.csv").read_text() == "old"

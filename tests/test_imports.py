@@ -92,7 +92,6 @@ ALLOWED = {
     "estimates": {"declared"},
     "experiment": {
         "command",
-        "connection",
         "data",
         "declaration",
         "files",
@@ -189,6 +188,7 @@ ALLOWED = {
         "estimates",
         "figures",
         "pictures",
+        "process",
         "progress",
         "provenance",
         "question",

@@ -102,6 +102,76 @@ def test_a_space_that_gives_nothing_ends_the_command_and_blocks_nothing(
         assert len({tuple(trial.params.items()) for trial in study(workspace).trials}) == count
 
 
+def test_a_space_that_fails_again_and_again_ends_the_command_though_it_once_did_not(
+    run: Command, workspace: Path
+) -> None:
+    (workspace / "there").touch()
+    (workspace / "studies" / "fragile.py").write_text(
+        "from pathlib import Path\ndef space(trial):\n    n = trial.suggest_int('n', 8, 16)\n"
+        "    return {'hidden': n + len(Path('there').read_text())}\n"
+    )
+    text = f'trials = 30\nspace = "fragile.py:space"\n{CONFIG}'
+    assert run(text, "--trials", "1").returncode == 0
+    (workspace / "there").unlink()
+    done = run(text)
+    assert done.returncode == 2
+    assert "fragile.py:4: space failed: FileNotFoundError" in done.stderr
+    assert [t.state.name for t in study(workspace).trials] == ["COMPLETE", *["FAIL"] * 5]
+
+
+def test_a_space_that_gives_what_is_fixed_costs_no_trial(run: Command, workspace: Path) -> None:
+    (workspace / "studies" / "rates.py").write_text(
+        "def space(trial):\n    rate = trial.suggest_float('rate', 1e-4, 1e-2, log=True)\n"
+        "    return {'hidden': 8, 'learning_rate': rate}\n"
+    )
+    text = f'trials = 3\nspace = "rates.py:space"\n{CONFIG}'
+    assert run(text, "--trials", "1").returncode == 0
+    # The default, told: the study is the same one, and yet its function cannot give another.
+    done = run(f"{text}learning_rate = 1e-3\n")
+    assert done.returncode == 2
+    assert "rates.py: space gave learning_rate, which belongs to [config] alone" in done.stderr
+    assert len(lab.runs("s")) == 1
+    # So is the number of epochs that there is already.
+    done = run(text, "--epochs", "2")
+    assert done.returncode == 0, done.stderr
+    assert "3 trials (" in done.stdout
+    assert sum(map(counts, study(workspace).trials)) == 3
+
+
+def test_a_study_without_a_trained_trial_can_be_mended(run: Command, workspace: Path) -> None:
+    text = f'trials = 9\nsampler = "random"\n{CONFIG}hidden = 8\n[search]\n'
+    text += 'pixel_low = { type = "float", low = 0.6, high = 0.9 }\n'
+    text += 'pixel_high = { type = "float", low = 0.1, high = 0.5 }\n'
+    done = run(text)
+    assert done.returncode == 2
+    assert "pixel_" in done.stderr
+    assert [t.state.name for t in study(workspace).trials] == ["FAIL"] * 5
+    mended = text.replace("low = 0.6, high = 0.9", "low = 0.0, high = 0.09")
+    done = run(mended, "--trials", "1")
+    assert done.returncode == 0, done.stderr
+    assert [t.state.name for t in study(workspace).trials] == ["COMPLETE"]
+    assert "begun with other settings" in run(text, "--trials", "2").stderr
+
+
+DELETES = """
+import optuna
+
+def space(trial):
+    if trial.number == 1:
+        optuna.delete_study(study_name="s data=few", storage="sqlite:///studies/s.db")
+    return {"hidden": trial.suggest_int("n", 8, 16)}
+"""
+
+
+def test_a_study_that_is_deleted_while_it_runs_is_told(run: Command, workspace: Path) -> None:
+    (workspace / "studies" / "deletes.py").write_text(DELETES)
+    done = run(f'trials = 3\nspace = "deletes.py:space"\n{CONFIG}')
+    assert done.returncode == 2
+    assert "the study was deleted from sqlite:///" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (lab.runs("s")["status"] == "FINISHED").sum() == 1
+
+
 def test_several_seeds_are_averaged_and_pruned_across(run: Command, workspace: Path) -> None:
     text = f'trials = 9\nseed = 5\nseeds_per_trial = 3\nsampler = "random"\n{CONFIG}[search]\n'
     text = text.replace("epochs = 2", "epochs = 2\nhidden = 8")
@@ -288,6 +358,7 @@ def test_a_first_trial_that_the_space_cannot_give_is_refused(run: Command, works
         done = run(f'trials = 1\nspace = "n.py:space"\nfirst = {{ {first} }}\n{CONFIG}')
         assert done.returncode == 2
         assert said in done.stderr
+        assert "first: " in done.stderr
     assert run(f'trials = 1\nspace = "n.py:space"\nfirst.layers = 2\n{CONFIG}').returncode == 0
     assert lab.runs("s")["hidden"].tolist() == ["8-8"]
 

@@ -147,7 +147,12 @@ def test_the_same_seed_gives_the_same_study(lab_: Command, study: Path, workspac
     client = mlflow.MlflowClient()
     client.set_tag(recorded["run_id"][0], "trial_state", "PRUNED")
     machine, number, _ = this_process().rsplit(" ", 2)
-    client.set_tag(recorded["run_id"][0], "process", f"{machine} {number} 1.00")  # it is dead
+    dead = f"{machine} {number} 1.00"
+    client.set_tag(recorded["run_id"][0], "process", dead)
+    tags = {"kind": "training", "study": "small data=digits", "trial": "3", "process": dead}
+    tags["mlflow.parentRunId"] = recorded["parent"][0]
+    experiment = client.get_run(recorded["run_id"][0]).info.experiment_id
+    killed = client.create_run(experiment, tags=tags).info.run_id
     anew = lab_("study", "small", *DATA)
     assert anew.returncode == 0
     # It is another study: the runs of the one before are neither counted nor touched.
@@ -157,6 +162,8 @@ def test_the_same_seed_gives_the_same_study(lab_: Command, study: Path, workspac
     assert table["run_id"].tolist()[:4] == recorded["run_id"].tolist()
     assert table["state"][0] == "PRUNED"
     assert table["parent"].nunique() == 2
+    # But what was under way when its process was killed has ended.
+    assert client.get_run(killed).info.status == "FAILED"
     other = trials(workspace)
     assert [t.params for t in one] == [t.params for t in other]
     assert [t.intermediate_values for t in one] == [t.intermediate_values for t in other]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import mnist_lab as lab
-from mnist_lab import provenance
+from mnist_lab import provenance, unsent
 from mnist_lab.data import MNIST
 from mnist_lab.process import this_process
 from mnist_lab.tables import EPOCH_METRICS
@@ -169,3 +169,17 @@ def test_a_run_that_its_process_left_open_can_be_closed(store: Store) -> None:
     )
     store.close_run(left, "FINISHED")
     assert store.runs(experiment)[0].status == "FINISHED"
+
+
+def test_a_run_that_is_deleted_while_it_is_written_is_told(store: Store) -> None:
+    written: list[str] = []
+
+    def write() -> None:
+        with store.run(store.experiment("test"), "run", tags={}) as run:
+            written.append(run.id)
+            mlflow.MlflowClient().delete_run(run.id)
+            run.tag({"key": "value"})
+
+    with pytest.raises(lab.UserError, match="was deleted in the store; bring it back with `mlflow"):
+        write()
+    assert [unsent.read(folder).run_id for folder in unsent.kept()] == written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ import mnist_lab as lab
 from mnist_lab import cluster
 from mnist_lab.declaration import read
 from mnist_lab.postgresql import alone_on
+from mnist_lab.progress import Progress
 from mnist_lab.provenance import cores
 from mnist_lab.search import run_study
 from mnist_lab.space import StudyDeclaration
@@ -238,6 +240,12 @@ def processes(team: cluster.Cluster) -> set[int]:
 def test_workers_that_do_not_come_back_are_told(
     workspace: Path, small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    class Unknown:
+        """As a task is where mnist_lab is not installed."""
+
+        def __reduce__(self) -> tuple[object, ...]:
+            return importlib.import_module, ("no_such_module",)
+
     monkeypatch.setattr(cluster, "_LOST_SECONDS", 1)
     place = cluster.place_of("sqlite:///mlflow.db", small, None)
     with (
@@ -246,6 +254,9 @@ def test_workers_that_do_not_come_back_are_told(
         distributed.Client(scheduler, set_as_default=False) as client,
     ):
         assert team.room() == 1
+        team.begin(Unknown(), Progress("trials", 1))  # type: ignore[arg-type]
+        with pytest.raises(cluster.ClusterError, match=r"cannot read the work .*no_such_module"):
+            team.ended(60)
         client.retire_workers(list(client.nthreads()), close_workers=True, remove=True)
         while client.nthreads():
             time.sleep(0.1)
