@@ -45,7 +45,7 @@ _STOP_SECONDS = 20
 _TRIMMING = ("MALLOC_TRIM_THRESHOLD_", 65536)  # Dask's default
 _GONE = "the scheduler is gone, or has dropped the work; what is finished is kept"
 _UNKNOWN = (
-    "a worker or the scheduler cannot read the work ({error}); expected both to be started in an "
+    "{what} cannot read the work ({error}); expected scheduler and workers to be started in an "
     "environment that has this version of mnist_lab and of the packages it needs"
 )
 _HERE = ("127.0.0.1", "localhost", "::1")
@@ -135,7 +135,7 @@ class Cluster:
                 raise ClusterError(_GONE)
             error = future.exception() if future.status == "error" else None
             if isinstance(error, ImportError) or "deserialization" in str(error):
-                raise ClusterError(_UNKNOWN.format(error=error))
+                raise ClusterError(_UNKNOWN.format(what="the scheduler", error=_told(error)))
             if error is not None and not isinstance(error, distributed.KilledWorker):
                 raise error
         return tasks
@@ -274,10 +274,16 @@ def running_cluster(address: str, place: Place, storage: str | None = None) -> I
                 f"--scheduler: {address} has no workers after {_WORKERS_SECONDS} s; start some "
                 f"with `dask worker {address}`"
             ) from None
+        try:
+            client.run(provenance.code_digest)
+        except ImportError as error:
+            what = f"--scheduler: a worker of {address}"
+            raise ClusterError(_UNKNOWN.format(what=what, error=_told(error))) from None
         yield Cluster(client, place)
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
+    error = error.__cause__ or error  # Dask's own words are a guess
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 

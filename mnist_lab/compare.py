@@ -177,7 +177,13 @@ def _show_verdicts(table: pd.DataFrame, questions: list[Asked]) -> None:
     from mnist_lab.verdict import report
 
     for asked in questions:
-        click.echo(f"\n{asked.experiment}\n\n{report(table, asked)}")
+        click.echo(f"\n{_heading(asked, questions)}\n\n{report(table, asked)}")
+
+
+def _heading(asked: Asked, questions: list[Asked]) -> str:
+    """An experiment's name, with the digest of its data where others have the name as well."""
+    several = sum(other.experiment == asked.experiment for other in questions) > 1
+    return f"{asked.experiment} {asked.data_sha256[:8]}" if several else asked.experiment
 
 
 def _draw(
@@ -202,7 +208,7 @@ def _draw(
                 err=True,
             )
         # Several experiments of one name differ in what follows it: "width data=fashion".
-        place = folder if len(questions) == 1 else folder / asked.experiment
+        place = folder if len(questions) == 1 else folder / _heading(asked, questions)
         drawn[place] = pictures.of_experiment(table, name, asked, store, digits)
     trials = table[table["trial"].notna()]
     if len(trials):

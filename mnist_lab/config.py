@@ -226,8 +226,6 @@ class RunFields(Declared):
             if own and schedule.until is not None and schedule.until <= rise:
                 what = f"{schedule.until:g} is over before the descent begins, at epoch {rise:g}"
                 yield f"{name}.until", what
-            if (idle := schedule.idle(self.epochs)) is not None:
-                yield f"{name}.{idle[0]}", idle[1]
         schedule = self.momentum_schedule
         for key in ("final", "initial"):
             if (getattr(schedule, key) or 0.0) >= 1.0:
@@ -294,7 +292,8 @@ class RunConfig(RunFields):
         max_norm: largest norm of a unit's incoming weights, kept after each update
             (Srivastava et al., 2014); 0 for none.
         ema_decay: decay of an exponential moving average of the weights over updates, with
-            which the model is evaluated and saved (Polyak and Juditsky, 1992); 0 for none.
+            which the model is evaluated and saved (Polyak and Juditsky, 1992); 0 for none. As in
+            Keras, it is of the weights before `max_norm` is kept.
         batch_size: images per update; an epoch's last batch may be shorter.
         epochs: passes over the training images.
         dropout: probability in [0, 1) of dropping a hidden unit (Srivastava et al., 2014).

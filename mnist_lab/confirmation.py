@@ -145,6 +145,11 @@ def _asked(
         seeds=seeds,
         code_digest=provenance.code_digest(),
         data_sha256=data.sha256,
+        # What is confirmed is what the search came to, and as often as the command says.
+        first_claim="",
+        first_baseline=BASELINE,
+        first_variants=tuple(configs),
+        first_seeds=seeds,
     )
 
 

@@ -160,7 +160,7 @@ def _with_variables(**settings: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def first_line(error: Exception, uri: str, shown: str) -> str:
+def first_line(error: BaseException, uri: str, shown: str) -> str:
     """The first line of an error's text, or its name; with `shown` for the URI it may quote."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0].replace(uri, shown)[:300]

@@ -27,7 +27,8 @@ def log_batch(
     values = [mlflow.entities.Metric(v.key, v.value, v.ms, v.step) for v in metrics]
     for first in range(0, max(map(len, (all_tags, all_params, values))), _AT_ONCE):
         part = slice(first, first + _AT_ONCE)
-        client.log_batch(run_id, values[part], all_params[part], all_tags[part])
+        # What MLflow is set to send later, it may lose without a word.
+        client.log_batch(run_id, values[part], all_params[part], all_tags[part], synchronous=True)
 
 
 def log_dataset(client: mlflow.MlflowClient, run_id: str, dataset: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mnist_lab import unsent
+from mnist_lab.config import UserError
 from mnist_lab.connection import TrackingError, first_line, probe, without_password
 from mnist_lab.delivery import deliver
 from mnist_lab.measured import Measured
@@ -57,6 +58,12 @@ class Line:
                 probe(self.uri, self.shown)
             return request(self.client)
         except Exception as error:
+            if _is_deleted(error):
+                said = first_line(error, self.uri, self.shown)
+                raise TrackingError(
+                    f"{said} (in the MLflow store {self.shown}); bring it back with `mlflow runs "
+                    "restore` or `mlflow experiments restore`"
+                ) from None
             away = isinstance(error, TrackingError) or _is_cut(error)
             if not away or getattr(error, "error_code", "") == _NOT_THERE:
                 raise
@@ -91,17 +98,14 @@ class Line:
         """Send what is kept, should the store be back; otherwise say where it lies.
 
         Raises:
-            TrackingError: the store is still away.
+            TrackingError: the store is still away, or the run was deleted there.
         """
         ended = [kept for kept in self._kept.values() if kept[0].status]
         if not ended and not self._not_kept:
             return
         try:
             probe(self.uri, self.shown)  # it was waited for already: is anything there now?
-            for measured, folder in ended:
-                deliver(self.client, measured, folder)
-                unsent.forget(folder)
-                del self._kept[measured.run_id]
+            deleted = [told for kept in ended if (told := self._deliver(*kept))]
         except Exception as error:
             if not _is_cut(error) and not isinstance(error, TrackingError):
                 raise
@@ -109,6 +113,21 @@ class Line:
         self._cut = None
         if self._not_kept:
             raise TrackingError(self._told())
+        if deleted:
+            raise TrackingError("\n".join(deleted))
+
+    def _deliver(self, measured: Measured, folder: Path) -> str:
+        """Send a run; what is said of one that was deleted in the store, which stays kept."""
+        try:
+            deliver(self.client, measured, folder)
+        except UserError as error:
+            if isinstance(error, TrackingError):
+                raise
+            del self._kept[measured.run_id]
+            return str(error)
+        unsent.forget(folder)
+        del self._kept[measured.run_id]
+        return ""
 
     def _keep(self, measured: Measured, files: Path) -> None:
         try:
@@ -135,9 +154,14 @@ class Line:
         return text
 
 
+def _is_deleted(error: Exception) -> bool:
+    """Whether an error says that a run or an experiment was deleted."""
+    return isinstance(error, mlflow.MlflowException) and _DELETED in str(error)
+
+
 def _is_cut(error: Exception) -> bool:
     """Whether an error says that a store is away, read-only or full, or lost what is written."""
     if isinstance(error, mlflow.MlflowException):
-        return error.error_code not in _WRONG_REQUEST or _DELETED in str(error)
+        return error.error_code not in _WRONG_REQUEST or _is_deleted(error)
     # Errors of HTTP are OSErrors, too.
     return isinstance(error, OSError | sqlite3.Error)

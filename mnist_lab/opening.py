@@ -196,18 +196,17 @@ def open_study(
 def _is_mended(study: optuna.Study, declared: dict[str, object]) -> bool:
     """Whether the declaration was changed after trials of which none was trained to an end.
 
-    Their values were refused, or an interrupt or an accident ended them. Such a study begins anew:
-    Optuna keeps to the distributions of the trials that there were.
+    Their values were refused, or they were interrupted. Such a study begins anew: Optuna keeps to
+    the distributions of the trials that there were.
     """
-    begun = [trial for trial in study.trials if trial.state != TrialState.WAITING]
-    return (
-        bool(begun)
-        and all(
-            trial.state == TrialState.FAIL
-            and (REFUSED in trial.user_attrs or "failure" not in trial.user_attrs)
-            for trial in begun
-        )
-        and study.user_attrs.get("declaration", declared) != declared
+    if "declaration" not in study.user_attrs or _recorded(study) == declared:
+        return False
+    trials = study.get_trials(deepcopy=False)
+    begun = [trial for trial in trials if trial.state != TrialState.WAITING]
+    return bool(begun) and all(
+        trial.state == TrialState.FAIL
+        and (REFUSED in trial.user_attrs or "failure" not in trial.user_attrs)
+        for trial in begun
     )
 
 
@@ -313,6 +312,9 @@ def _enqueue(
                 try:
                     config = space.configuration(asked, fixed)
                 except SpaceError as error:
+                    # It is what `first` gives that is not found, or out of the range.
+                    if not isinstance(error.__cause__, ValueError | UserWarning):
+                        raise
                     raise StudyError(f"first: {error}") from None
             if unused := sorted(declaration.first.keys() - asked.params.keys()):
                 raise StudyError(
@@ -328,20 +330,24 @@ def _enqueue(
         study.enqueue_trial(baseline, {"variant": "baseline"}, skip_if_exists=again)
 
 
-def _check_same(
-    declared: dict[str, object], study: optuna.Study, study_name: str, shown: str
-) -> None:
-    """Refuse to mix trials of two different studies under one name."""
-    # A field that is newer than the study had its default then.
+def _recorded(study: optuna.Study) -> dict[str, object]:
+    """What was declared. A field that is newer than the study had its default then."""
     config = RunFields().model_dump(mode="json")
     newer = StudyDeclaration().model_dump(
         mode="json", include={"objectives", "seeds_per_trial", "space", "first"}
     )
-    recorded = {
+    return {
         **{f"config.{key}": value for key, value in config.items()},
         **newer,
         **study.user_attrs["declaration"],
     }
+
+
+def _check_same(
+    declared: dict[str, object], study: optuna.Study, study_name: str, shown: str
+) -> None:
+    """Refuse to mix trials of two different studies under one name."""
+    recorded = _recorded(study)
     if recorded != declared:
         pairs = [
             (key, json.dumps(recorded.get(key)), json.dumps(declared.get(key)))

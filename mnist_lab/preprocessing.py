@@ -21,12 +21,12 @@ def preprocessing(config: RunConfig, images: keras.KerasTensor) -> keras.KerasTe
     """The scaled, flat pixels or components of images (n, 28, 28): (n, 784 or `pca`)."""
     if config.scaling == "range" and not has_own_range(config):
         x = keras.layers.Rescaling(1.0 / 255.0, name=_SCALING)(images)
-        x = keras.layers.Flatten()(x)
+        x = keras.layers.Flatten(data_format="channels_last")(x)
     else:
         # With mean 0 and variance 1 this layer is an affine map of each pixel, and keeps the
         # numbers of the map among its weights, where Keras' Rescaling and Normalization have
         # constants.
-        x = keras.layers.Flatten()(images)
+        x = keras.layers.Flatten(data_format="channels_last")(images)
         x = keras.layers.BatchNormalization(
             epsilon=0.0,
             gamma_initializer=keras.initializers.Constant(_step(config)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -31,8 +32,10 @@ class Progress:
     """
 
     def __init__(self, what: str, total: int, done: int = 0) -> None:
-        self._runs = tqdm(total=total, initial=done, desc=what, disable=None)
-        self._epochs = tqdm(total=0, desc="epochs", leave=False, disable=None, position=1)
+        # Nothing can be drawn on a stderr that is closed; None lets tqdm look for a terminal.
+        off = True if sys.stderr is None else None
+        self._runs = tqdm(total=total, initial=done, desc=what, disable=off)
+        self._epochs = tqdm(total=0, desc="epochs", leave=False, disable=off, position=1)
         self._done = done
 
     def __enter__(self) -> Self:

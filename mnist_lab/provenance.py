@@ -34,8 +34,11 @@ _DIFF = (
 _MOST_UNTRACKED = 1_000_000  # bytes of a file
 _MOST_UNTRACKED_IN_ALL = 5_000_000  # bytes
 _MOST_NAMED = 20  # files that are left out
+_MOST_LEFT_OUT = 1_000
 # What the commands themselves leave behind, with which each patch would be larger than the last.
 _OUTPUTS = ("mlruns", "unsent", "mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "mlflow.db-shm")
+# Studies and stores lie where the user says.
+_DATABASES = tuple(f".db{end}" for end in ("", "-journal", "-wal", "-shm"))
 # They would have git look into another checkout than the one that is asked for, or for other paths.
 _MISLEADING = (
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX"),
@@ -126,6 +129,10 @@ def _diff(root: Path) -> tuple[str, str]:
         problem, named = "", ""
         if _shows_untracked(root):
             without, named = _left_out(root)
+            if len(without) > _MOST_LEFT_OUT:  # git looks for each of them at each file
+                return f"{named}{_git(root, *_DIFF, 'HEAD', **environment)}", (
+                    f"{len(without):,} untracked files are too large for a patch"
+                )
             wanted = "\0".join([".", *(f":(exclude,literal){name}" for name in without)])
             add = ("add", "--intent-to-add", "--ignore-errors", "--pathspec-from-file=-")
             try:
@@ -167,6 +174,7 @@ def _left_out(root: Path) -> tuple[list[str], str]:
     names = _git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
     # Without those that git ignores: it adds them by no means, and to name them is an error to it.
     ours = [path for path in _outputs(root) if any(_within(path, name) for name in names)]
+    ours += [name for name in names if name.endswith(_DATABASES)]
     mine = [name for name in names if name and not any(_within(path, name) for path in ours)]
     room = _MOST_UNTRACKED_IN_ALL
     large: dict[str, int] = {}
@@ -271,7 +279,20 @@ def meaning(source: str) -> str:
                 and isinstance(first.value.value, str)
             ):
                 node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    return ast.unparse(_InParts().visit(tree))
+
+
+class _InParts(ast.NodeTransformer):
+    """Makes tuples of f-strings: versions of Python write these in other quotes."""
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        self.generic_visit(node)
+        return ast.Tuple([ast.Constant("f"), *node.values], ast.Load())
+
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.AST:
+        self.generic_visit(node)
+        form = node.format_spec or ast.Constant(None)
+        return ast.Tuple([node.value, ast.Constant(node.conversion), form], ast.Load())
 
 
 def environment() -> dict[str, str]:

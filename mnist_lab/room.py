@@ -34,7 +34,7 @@ def check_database(
     Raises:
         RoomError: names the file or its folder, what was found and what is expected.
     """
-    if path.exists() and not _writable(path):
+    if os.path.exists(path) and not _writable(path):
         raise RoomError(
             f"{path}: this {what} is read-only ({_found(path)}); expected a file that can be "
             f"written, or {otherwise}"

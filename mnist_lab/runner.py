@@ -118,6 +118,7 @@ class _Experiment:
         self._data = data
         self._store = store
         self._team = team
+        self._tried = False
         self._trained = 0
         self._earlier: RunRecord | None = None
 
@@ -147,7 +148,7 @@ class _Experiment:
             choices, standing = self._train_all(experiment_id, parent)
             asked = self._asked(choices)
             counted = standing.counted()
-            if self._trained or not self._is_told(asked):
+            if self._tried or not self._is_told(asked):
                 self._tell(parent, counted, asked)
         return Outcome(experiment_id, asked, standing, counted, choices, self._trained)
 
@@ -209,6 +210,7 @@ class _Experiment:
         self, cells: list[Cell], experiment_id: str, parent: Run, progress: Progress
     ) -> Standing:
         """Train cells; how it stands now: an accident may have left some of them untrained."""
+        self._tried = self._tried or bool(cells)
         train_cells(cells, self._team, self._store, experiment_id, parent.id, self._tags, progress)
         standing = self._standing()
         self._trained += len(cells) - len(standing.recorded.missing(cells))
@@ -235,6 +237,7 @@ class _Experiment:
         declaration = self._declaration
         margin = None if declaration.margin is None else declaration.margin / IMAGES
         first = {} if self._earlier is None else self._earlier.tags
+        seeds, variants = declaration.seeds, tuple(choices)
         asked = Asked(
             experiment=self._experiment,
             title=declaration.title,
@@ -244,12 +247,24 @@ class _Experiment:
             margin=margin,
             first_margin=json.loads(first.get("first_margin", json.dumps(margin))),
             configs={name: choice.candidate.config.digest() for name, choice in choices.items()},
-            seeds=declaration.seeds,
+            seeds=seeds,
             code_digest=provenance.code_digest(),
             data_sha256=self._data.sha256,
+            first_claim=declaration.claim,
+            first_baseline=declaration.baseline,
+            first_variants=variants,
+            first_seeds=seeds,
         )
-        recorded = json.loads(first.get("first_asked", "{}"))
-        return replace(asked, first_asked=recorded or asked.stated)
+        if "configs" not in first:
+            return asked
+        then = Asked.from_tags(first)
+        return replace(
+            asked,
+            first_claim=then.first_claim,
+            first_baseline=then.first_baseline,
+            first_variants=then.first_variants,
+            first_seeds=then.first_seeds,
+        )
 
     def _varied(self) -> list[str]:
         """The fields in which the variants differ."""

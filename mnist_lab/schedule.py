@@ -71,22 +71,6 @@ class Schedule(Declared):
         if self.initial is not None and self.warmup is None and self.type != "one_cycle":
             yield "initial", "is the start of a warm-up; 'warmup' must be given as well"
 
-    def idle(self, epochs: int) -> tuple[str, str] | None:
-        """The setting by which nothing changes within a training, and why; None if it does."""
-        if self.warmup:
-            return None
-        within = f"a training of {epochs} epoch{'s' if epochs > 1 else ''}"
-        if self.type == "exponential" and epochs == 1:
-            return (
-                "type",
-                f"'exponential' changes nothing in {within}: the first step comes after it",
-            )
-        if self.type == "step" and self.every is not None and self.every >= epochs:
-            return "every", f"{self.every} changes nothing in {within}: expected less"
-        if self.type == "flat_linear" and self.until is None and (self.flat or 0.0) >= epochs:
-            return "flat", f"{self.flat:g} changes nothing in {within}: expected less"
-        return None
-
     def __str__(self) -> str:
         """As in "cosine(warmup=1.0)"."""
         given = self.model_dump(exclude_none=True, exclude={"type"})

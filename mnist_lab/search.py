@@ -247,8 +247,8 @@ class _Search:
                 config = self._configuration(trial)
             except (ConfigError, SpaceError) as error:
                 # These tell that what is declared is mistaken: it is the study's, no trial's.
-                first = isinstance(error, EpochsError) and not self._some_are_of_use(trial.number)
-                if first or isinstance(error, TakenError):
+                mistaken = isinstance(error, EpochsError | TakenError)
+                if mistaken and not self._some_are_of_use(trial.number):
                     raise
                 self._refuse(trial, error)
                 continue
@@ -309,8 +309,8 @@ class _Search:
         ) as run:
             run.fail(reason)
             trial.set_user_attr("run_id", run.id)
-            trial.set_user_attr("failure", reason)
             trial.set_user_attr(REFUSED, True)
+            trial.set_user_attr("failure", reason)
             self._study.tell(trial, state=TrialState.FAIL)
             run.tag({"trial_state": TrialState.FAIL.name})
         self._begun.discard(trial.number)
@@ -318,7 +318,8 @@ class _Search:
         if self._some_are_of_use(trial.number):
             # An error of the function's own has a cause; values that it gave and that are refused
             # have none.
-            if error.__cause__ is not None and self._refused_in_a_row >= _MOST_REFUSED:
+            fails = error.__cause__ is not None or isinstance(error, TakenError)
+            if fails and self._refused_in_a_row >= _MOST_REFUSED:
                 raise error
             return
         trials = self._study.get_trials(deepcopy=False)

@@ -155,7 +155,7 @@ def _overridden(
     config = declaration.config
     if epochs is not None and "epochs" in declaration.search:
         raise UserError("--epochs: this study searches epochs, in its file; leave one of them out")
-    if epochs not in (None, config.epochs):
+    if epochs is not None:
         config = config.model_copy(update={"epochs": epochs})
     given: dict[str, object] = {"trials": trials, "seed": seed}
     changes = {key: value for key, value in given.items() if value is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -42,7 +42,7 @@ class Asked:
         baseline: the variant that the others are compared with.
         margin: of equivalence, in accuracy, or None for the comparison's own.
         first_margin: what it was when the first of the runs were recorded.
-        first_asked: what `stated` was then; empty where that is not on record.
+        first_claim: likewise; as `first_baseline`, `first_variants` and `first_seeds` are.
         configs: the digest of each variant's configuration; the variants in their order.
         seeds: of every variant.
         code_digest: of the code that trains.
@@ -60,22 +60,15 @@ class Asked:
     seeds: tuple[int, ...]
     code_digest: str
     data_sha256: str
-    first_asked: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def stated(self) -> dict[str, Any]:
-        """What a verdict depends on besides the runs, to be stated before they are made."""
-        return {
-            "claim": self.claim,
-            "baseline": self.baseline,
-            "variants": list(self.configs),
-            "seeds": list(self.seeds),
-        }
+    first_claim: str
+    first_baseline: str
+    first_variants: tuple[str, ...]
+    first_seeds: tuple[int, ...]
 
     def tags(self) -> dict[str, str]:
         """As tags of a run; `from_tags` gives an equal object back."""
         return {
-            key: value if isinstance(value, str) else json.dumps(value)
+            key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             for key, value in vars(self).items()
         }
 
@@ -86,11 +79,12 @@ class Asked:
         Raises:
             KeyError: the experiment has not come as far as its verdict.
         """
+        claim = tags.get("claim", "")
         return cls(
             experiment=tags["experiment"],
             title=tags.get("title", ""),  # a store may drop a tag without text
             question=tags.get("question", ""),
-            claim=tags.get("claim", ""),
+            claim=claim,
             baseline=tags["baseline"],
             margin=json.loads(tags["margin"]),
             first_margin=json.loads(tags["first_margin"]),
@@ -98,7 +92,11 @@ class Asked:
             seeds=tuple(json.loads(tags["seeds"])),
             code_digest=tags["code_digest"],
             data_sha256=tags["data_sha256"],
-            first_asked=json.loads(tags.get("first_asked", "{}")),
+            # What is on record from before these were is as good as first.
+            first_claim=tags.get("first_claim", "" if "first_seeds" in tags else claim),
+            first_baseline=tags.get("first_baseline", tags["baseline"]),
+            first_variants=tuple(json.loads(tags.get("first_variants", tags["configs"]))),
+            first_seeds=tuple(json.loads(tags.get("first_seeds", tags["seeds"]))),
         )
 
 
@@ -115,7 +113,8 @@ def recorded_questions(records: Iterable[RunRecord]) -> list[Asked]:
     ]
     parents.sort(key=lambda parent: parent.end_ms or parent.start_ms)
     asked = [Asked.from_tags(parent.tags) for parent in parents]
-    return list({question.experiment: question for question in asked}.values())
+    # Other data of the same name make another question.
+    return list({(one.experiment, one.data_sha256): one for one in asked}.values())
 
 
 def judged_runs(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
@@ -217,6 +216,7 @@ def report(runs: pd.DataFrame, asked: Asked) -> str:
         told = "Differences are shown in images of 10,000, however many there are in the test set."
         method = textwrap.fill(f"{table.attrs['method']} {told}", 100)
         parts += [readable_verdict(table), method, *_of_survivors(table)]
+        parts += _of_no_effect(table)
     except ComparisonError as error:
         parts.append(f"No verdict: {error}")
     if _margin(asked.margin) != _margin(asked.first_margin):
@@ -231,27 +231,43 @@ def report(runs: pd.DataFrame, asked: Asked) -> str:
 
 def _changed_since(asked: Asked) -> list[str]:
     """What was stated otherwise when the first of the runs were recorded, in sentences."""
-    first = {**asked.stated, **asked.first_asked}
     lines = [
-        f"The {key} was {first[key]!r} when the first of these runs were recorded, and is "
-        f"{asked.stated[key]!r} now."
-        for key in ("claim", "baseline")
-        if first[key] != asked.stated[key]
+        f"The {what} was {first!r} when the first of these runs were recorded, and is {now!r} now."
+        for what, first, now in (
+            ("claim", asked.first_claim, asked.claim),
+            ("baseline", asked.first_baseline, asked.baseline),
+        )
+        if first != now
     ]
-    gone = [name for name in first["variants"] if name not in asked.configs]
-    come = [name for name in asked.configs if name not in first["variants"]]
-    for names, what in ((gone, "left out"), (come, "added")):
-        if names:
-            lines.append(
-                f"Since the first of these runs were recorded, {what}: {', '.join(names)}."
-            )
-    if first["seeds"] != asked.stated["seeds"]:
+    for what, first, now in (
+        ("variants", asked.first_variants, tuple(asked.configs)),
+        ("seeds", asked.first_seeds, asked.seeds),
+    ):
+        come, gone = (
+            [name for name in a if name not in b] for a, b in ((now, first), (first, now))
+        )
+        for names, change in ((come, "added"), (gone, "left out")):
+            if names:
+                told = ", ".join(map(str, names))
+                lines.append(
+                    f"Since the first of these runs were recorded, {what} {change}: {told}"
+                )
+    if set(asked.seeds) - set(asked.first_seeds):
         lines.append(
-            f"At first {len(first['seeds'])} seeds were asked for, and {len(asked.seeds)} are now: "
-            "whoever adds seeds until a difference shows finds one that is not there more often "
+            "Whoever adds seeds until a difference shows finds one that is not there more often "
             "than the level says."
         )
     return lines
+
+
+def _of_no_effect(table: pd.DataFrame) -> list[str]:
+    """A line for each variant that has the baseline's accuracy, to the image, with each seed."""
+    ends = table[["difference", "difference_low", "difference_high"]]
+    same = (ends == 0).all(axis=1) & (table["pairs"] > 1)
+    return [
+        f"{variant} has the baseline's accuracy with each seed: it may be the same training."
+        for variant in table.loc[same.fillna(False).astype(bool), "variant"]
+    ]
 
 
 def _of_survivors(table: pd.DataFrame) -> list[str]:

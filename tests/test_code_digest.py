@@ -61,3 +61,13 @@ def test_what_is_told_to_users_is_no_part_of_the_trainers_version() -> None:
     assert any("class Training" in source for source in read)
     for ours in ("class RunConfig", "class UserError", "class GitState"):
         assert not any(ours in source for source in read), ours
+
+
+def test_the_quotes_of_f_strings_do_not_count() -> None:
+    """`ast.unparse` of one version of Python writes them in others than that of another."""
+    source = """f'{a["b"]!r:>{width}} of {c}'"""
+    assert provenance.meaning(source) == provenance.meaning("""f"{a['b']!r:>{width}} of {c}\"""")
+    assert "f'" not in provenance.meaning(source)
+    for other in ('a["d"]!r', 'a["b"]!s', 'a["b"]'):
+        changed = source.replace('a["b"]!r', other)
+        assert provenance.meaning(changed) != provenance.meaning(source)

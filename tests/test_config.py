@@ -192,3 +192,21 @@ def test_numbers_from_a_table_are_numbers() -> None:
     assert config == lab.RunConfig(epochs=2, hidden=(8, 4), dropout=0.5)
     with pytest.raises(lab.UserError, match=r"epochs: 2\.5 is not accepted"):
         lab.RunConfig(epochs=np.float64(2.5))
+
+
+DEFAULTS = """
+hidden=512 activation=relu maxout_pieces=2 normalization=none residual=False output=softmax
+initializer=glorot_uniform architecture=mlp patch_size=7 block_width=256 token_width=64
+loss=cross_entropy label_smoothing=0.0 l1=0.0 l2=0.0 optimizer=rmsprop learning_rate=0.001
+learning_rate_schedule=constant momentum_schedule=constant weight_decay=0.0 max_norm=0.0
+ema_decay=0.0 batch_size=128 epochs=5 dropout=0.0 layer_dropout=none input_dropout=0.0
+alpha_dropout=0.0 drop_connect=0.0 input_noise=0.0 hidden_noise=0.0 scaling=range pixel_low=0.0
+pixel_high=1.0 pca=0 shift=0.0 rotation=0.0 zoom=0.0 shear=0.0 elastic_alpha=0.0 elastic_sigma=4.0
+mixup=0.0 validation_size=0
+"""
+
+
+def test_the_defaults_are_those_that_recorded_runs_had() -> None:
+    """A run's digest leaves out what is at its default: another default makes it another run's."""
+    recorded = dict(pair.split("=") for pair in DEFAULTS.split())
+    assert recorded.items() <= lab.RunConfig().params().items()

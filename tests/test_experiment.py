@@ -115,8 +115,9 @@ def test_an_experiment_ends_in_a_verdict_and_trains_only_what_is_missing(
     third = experiment_("width", draws=False)
     assert third.returncode == 0, third.stderr
     assert "12 runs, 6 of them trained now" in third.stdout
-    assert "Since the first of these runs were recorded, added: tanh." in third.stdout
-    assert "At first 3 seeds were asked for, and 4 are now" in third.stdout
+    assert "Since the first of these runs were recorded, variants added: tanh" in third.stdout
+    assert "Since the first of these runs were recorded, seeds added: 7" in third.stdout
+    assert "Whoever adds seeds until a difference shows" in third.stdout
     assert "The claim was" not in third.stdout
     grown = lab.runs("width")
     assert grown["run_id"].tolist()[:6] == table["run_id"].tolist()

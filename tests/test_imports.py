@@ -115,7 +115,7 @@ ALLOWED = {
     "interrupts": set(),
     "layers": {"backend", "randomness"},
     "learning": {"backend", "config", "data", "optimizers"},
-    "line": {"connection", "delivery", "measured", "mlflow_backend", "unsent"},
+    "line": {"config", "connection", "delivery", "measured", "mlflow_backend", "unsent"},
     "listing": {"tables"},
     "logged_model": {"mlflow_backend", "provenance"},
     "looks": {"wording"},

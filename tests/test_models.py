@@ -160,20 +160,26 @@ def test_gmlp_by_hand(small: lab.Dataset) -> None:
     assert np.abs(spatial).max() < 0.01  # each block begins as a plain MLP
 
 
-@pytest.mark.parametrize("name", ["maxout", "mixer", "gmlp"])
-def test_the_order_of_axes_that_a_users_keras_has_changes_nothing(name: str) -> None:
+@pytest.mark.parametrize("name", ["baseline", "standardized_pixels", "maxout", "mixer", "gmlp"])
+def test_the_order_of_axes_that_a_users_keras_has_changes_nothing(
+    name: str, small: lab.Dataset
+) -> None:
     config = lab.RunConfig(**VARIANTS[name].fields)
-    counts = []
+    counts, networks = [], []
     for order in ("channels_last", "channels_first"):
         keras.config.set_image_data_format(order)
         try:
             network = build_network(config)
+            networks.append(network)
             counts.append(
                 (network.count_params(), [layer.output.shape for layer in network.layers])
             )
         finally:
             keras.config.set_image_data_format("channels_last")
     assert counts[0] == counts[1]
+    networks[1].set_weights(networks[0].get_weights())
+    outputs = [forward(network, small.test_images[:5]) for network in networks]
+    np.testing.assert_array_equal(*outputs)
 
 
 def test_other_numbers_than_float32_are_refused() -> None:

@@ -309,7 +309,8 @@ def test_what_the_commands_leave_behind_and_an_environment_are_no_part_of_a_patc
 ) -> None:
     monkeypatch.setattr(sys, "prefix", str(checkout / "env"))
     monkeypatch.chdir(checkout)
-    for name in ("mlruns/1/a/x.json", "mlflow.db", "unsent/1/record.json", "env/lib/a.py"):
+    left = ("mlruns/1/a/x.json", "mlflow.db", "unsent/1/record.json", "studies/my.db", "r.db-wal")
+    for name in (*left, "env/lib/a.py"):
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         (checkout / name).write_text("a line\n")
     assert state().dirty == "false"

@@ -111,22 +111,3 @@ def test_a_momentum_may_rise_by_a_factor() -> None:
         lab.RunConfig(optimizer="sgd", momentum=0.5, momentum_schedule=schedule)
     rising = {"type": "exponential", "factor": 1.02}  # to 0.9937 in the last of 6 epochs
     lab.RunConfig(optimizer="sgd", momentum=0.9, epochs=6, momentum_schedule=rising)
-
-
-@pytest.mark.parametrize(
-    ("epochs", "settings", "key"),
-    [
-        (1, {"type": "exponential", "factor": 0.5}, "type"),
-        (3, {"type": "step", "factor": 0.1, "every": 3}, "every"),
-        (2, {"type": "flat_linear", "flat": 2.0, "final": 0.0}, "flat"),
-    ],
-)
-def test_a_schedule_that_changes_nothing_is_refused(
-    epochs: int, settings: dict[str, Any], key: str
-) -> None:
-    learning_rate = [curve(epochs=epochs, **settings), curve(epochs=epochs + 1, **settings)]
-    assert [len(set(rates)) > 1 for rates in learning_rate] == [False, True]
-    with pytest.raises(ConfigError, match=f"learning_rate_schedule.{key}: .*changes nothing"):
-        lab.RunConfig(epochs=epochs, learning_rate_schedule=settings)
-    lab.RunConfig(epochs=epochs + 1, learning_rate_schedule=settings)
-    lab.RunConfig(epochs=epochs, learning_rate_schedule={**settings, "warmup": 0.5})

@@ -119,37 +119,38 @@ def test_a_space_that_fails_again_and_again_ends_the_command_though_it_once_did_
     assert [t.state.name for t in study(workspace).trials] == ["COMPLETE", *["FAIL"] * 5]
 
 
-def test_a_space_that_gives_what_is_fixed_costs_no_trial(run: Command, workspace: Path) -> None:
-    (workspace / "studies" / "rates.py").write_text(
+def test_a_space_that_gives_what_is_fixed_is_told(run: Command, workspace: Path) -> None:
+    path = workspace / "studies" / "rates.py"
+    path.write_text(
         "def space(trial):\n    rate = trial.suggest_float('rate', 1e-4, 1e-2, log=True)\n"
         "    return {'hidden': 8, 'learning_rate': rate}\n"
     )
-    text = f'trials = 3\nspace = "rates.py:space"\n{CONFIG}'
+    text = f'trials = 20\nspace = "rates.py:space"\n{CONFIG}'
+    said = "rates.py: space gave learning_rate, which belongs to [config] alone; leave one of them"
+    done = run(f"{text}learning_rate = 1e-3\n")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert lab.runs("s").empty
     assert run(text, "--trials", "1").returncode == 0
     # The default, told: the study is the same one, and yet its function cannot give another.
     done = run(f"{text}learning_rate = 1e-3\n")
     assert done.returncode == 2
-    assert "rates.py: space gave learning_rate, which belongs to [config] alone" in done.stderr
-    assert len(lab.runs("s")) == 1
-    # So is the number of epochs that there is already.
-    done = run(text, "--epochs", "2")
-    assert done.returncode == 0, done.stderr
-    assert "3 trials (" in done.stdout
-    assert sum(map(counts, study(workspace).trials)) == 3
+    assert said in done.stderr
+    assert sum(map(counts, study(workspace).trials)) == 6  # and not all of them
+    assert run(text, "--trials", "7").returncode == 0
 
 
 def test_a_study_without_a_trained_trial_can_be_mended(run: Command, workspace: Path) -> None:
-    text = f'trials = 9\nsampler = "random"\n{CONFIG}hidden = 8\n[search]\n'
-    text += 'pixel_low = { type = "float", low = 0.6, high = 0.9 }\n'
-    text += 'pixel_high = { type = "float", low = 0.1, high = 0.5 }\n'
+    text = f'trials = 1\nsampler = "random"\npruner = "none"\n{CONFIG}hidden = 8\n[search]\n'
+    text += 'pixel_low = { type = "categorical", choices = [0.1, 0.9] }\n'
+    text += 'pixel_high = { type = "categorical", choices = [1.0, 0.5] }\n'
     done = run(text)
     assert done.returncode == 2
     assert "pixel_" in done.stderr
-    assert [t.state.name for t in study(workspace).trials] == ["FAIL"] * 5
-    mended = text.replace("low = 0.6, high = 0.9", "low = 0.0, high = 0.09")
-    done = run(mended, "--trials", "1")
+    assert [trial.state.name for trial in study(workspace).trials] == ["FAIL"]
+    done = run(text.replace("0.9", "0.2"))
     assert done.returncode == 0, done.stderr
-    assert [t.state.name for t in study(workspace).trials] == ["COMPLETE"]
+    assert [trial.state.name for trial in study(workspace).trials] == ["COMPLETE"]
     assert "begun with other settings" in run(text, "--trials", "2").stderr
 
 

@@ -175,11 +175,20 @@ def test_a_run_that_is_deleted_while_it_is_written_is_told(store: Store) -> None
     written: list[str] = []
 
     def write() -> None:
-        with store.run(store.experiment("test"), "run", tags={}) as run:
-            written.append(run.id)
+        experiment = store.experiment("test")
+        with (
+            store.run(experiment, "parent", tags={}) as parent,
+            store.run(experiment, "run", tags={}, parent=parent.id) as run,
+        ):
+            written.extend((run.id, parent.id))
             mlflow.MlflowClient().delete_run(run.id)
             run.tag({"key": "value"})
 
     with pytest.raises(lab.UserError, match="was deleted in the store; bring it back with `mlflow"):
         write()
-    assert [unsent.read(folder).run_id for folder in unsent.kept()] == written
+    deleted, parent = written
+    assert [unsent.read(folder).run_id for folder in unsent.kept()] == [deleted]
+    # Whoever began it has ended, and says why.
+    info, data = (lambda run: (run.info, run.data))(mlflow.MlflowClient().get_run(parent))
+    assert info.status == "FAILED"
+    assert deleted in data.tags["reason"]

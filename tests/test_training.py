@@ -279,7 +279,7 @@ def test_no_number_of_an_optimizer_makes_another_program(optimizer: str) -> None
 # Two values of a number where they are not 0.1 and 0.2, and what there has to be beside it.
 _VALUES: dict[str, tuple[Any, Any]] = {
     "layer_dropout": ([0.1], [0.2]),
-    "learning_rate_schedule": ({"type": "step", "factor": 0.1, "every": 1}, {"type": "cosine"}),
+    "learning_rate_schedule": ({"type": "step", "factor": 0.1, "every": 2}, {"type": "cosine"}),
     "momentum_schedule": ({"type": "linear", "final": 0.1}, {"type": "linear", "final": 0.2}),
     # The one exception: below 4 it says how many numbers a field is made of, which is a shape.
     "elastic_sigma": (4.0, 28.0),
