@@ -67,7 +67,7 @@ def test_the_quotes_of_f_strings_do_not_count() -> None:
     """`ast.unparse` of one version of Python writes them in others than that of another."""
     source = """f'{a["b"]!r:>{width}} of {c}'"""
     assert provenance.meaning(source) == provenance.meaning("""f"{a['b']!r:>{width}} of {c}\"""")
-    assert "f'" not in provenance.meaning(source)
+    assert provenance.meaning(source).startswith("('f', ")
     for other in ('a["d"]!r', 'a["b"]!s', 'a["b"]'):
         changed = source.replace('a["b"]!r', other)
         assert provenance.meaning(changed) != provenance.meaning(source)
