@@ -134,8 +134,10 @@ class Cluster:
             if future.status in ("cancelled", "lost"):
                 raise ClusterError(_GONE)
             error = future.exception() if future.status == "error" else None
-            if isinstance(error, ImportError) or "deserialization" in str(error):
-                raise ClusterError(_UNKNOWN.format(what="the scheduler", error=_told(error)))
+            unread = isinstance(error, ImportError) or "deserialization" in str(error)
+            if error is not None and unread:  # Dask's own words are a guess at the cause
+                said = _told(error.__cause__ or error)
+                raise ClusterError(_UNKNOWN.format(what="the scheduler or a worker", error=said))
             if error is not None and not isinstance(error, distributed.KilledWorker):
                 raise error
         return tasks
@@ -276,14 +278,13 @@ def running_cluster(address: str, place: Place, storage: str | None = None) -> I
             ) from None
         try:
             client.run(provenance.code_digest)
-        except ImportError as error:
+        except Exception as error:  # Dask makes a plain one of an ImportError there
             what = f"--scheduler: a worker of {address}"
             raise ClusterError(_UNKNOWN.format(what=what, error=_told(error))) from None
         yield Cluster(client, place)
 
 
 def _told(error: BaseException) -> str:
-    error = error.__cause__ or error  # Dask's own words are a guess
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 

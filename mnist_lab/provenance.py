@@ -258,7 +258,8 @@ def code_digest() -> str:
     while waiting:
         module = waiting.pop()
         if module not in (*modules, *_NOT_DECIDING):
-            modules[module] = meaning((Path(__file__).parent / f"{module}.py").read_text("utf-8"))
+            source = meaning((Path(__file__).parent / f"{module}.py").read_text("utf-8"))
+            modules[module] = in_parts(source)
             waiting += re.findall(
                 r"^\s*from mnist_lab\.(\w+) import", modules[module], re.MULTILINE
             )
@@ -279,12 +280,15 @@ def meaning(source: str) -> str:
                 and isinstance(first.value.value, str)
             ):
                 node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(_InParts().visit(tree))
+    return ast.unparse(tree)
+
+
+def in_parts(source: str) -> str:
+    """Python source with its f-strings as tuples: versions of Python quote these in other ways."""
+    return ast.unparse(_InParts().visit(ast.parse(source)))
 
 
 class _InParts(ast.NodeTransformer):
-    """Makes tuples of f-strings: versions of Python write these in other quotes."""
-
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
         self.generic_visit(node)
         return ast.Tuple([ast.Constant("f"), *node.values], ast.Load())

@@ -195,7 +195,7 @@ class _Search:
         self._call = uuid.uuid4().hex
         self._points = points_of_grid(declaration) if declaration.sampler == "grid" else []
         self._begun: set[int] = set()
-        self._refused_in_a_row = 0
+        self._failed_in_a_row = 0
         self._spared: dict[int, float] = {}
 
     def run(self, team: Team, timeout: float | None) -> None:
@@ -252,7 +252,7 @@ class _Search:
                     raise
                 self._refuse(trial, error)
                 continue
-            self._refused_in_a_row = 0
+            self._failed_in_a_row = 0
             trial.set_user_attr("config", config.model_dump(mode="json", exclude_defaults=True))
             return TrialTask(
                 declaration=self._declaration,
@@ -314,12 +314,12 @@ class _Search:
             self._study.tell(trial, state=TrialState.FAIL)
             run.tag({"trial_state": TrialState.FAIL.name})
         self._begun.discard(trial.number)
-        self._refused_in_a_row += 1
+        # An error of the function's own has a cause; values that it gave and that are refused have
+        # none.
+        fails = error.__cause__ is not None or isinstance(error, TakenError)
+        self._failed_in_a_row = self._failed_in_a_row + 1 if fails else 0
         if self._some_are_of_use(trial.number):
-            # An error of the function's own has a cause; values that it gave and that are refused
-            # have none.
-            fails = error.__cause__ is not None or isinstance(error, TakenError)
-            if fails and self._refused_in_a_row >= _MOST_REFUSED:
+            if self._failed_in_a_row >= _MOST_REFUSED:
                 raise error
             return
         trials = self._study.get_trials(deepcopy=False)

@@ -178,8 +178,8 @@ def test_the_order_of_axes_that_a_users_keras_has_changes_nothing(
             keras.config.set_image_data_format("channels_last")
     assert counts[0] == counts[1]
     networks[1].set_weights(networks[0].get_weights())
-    outputs = [forward(network, small.test_images[:5]) for network in networks]
-    np.testing.assert_array_equal(*outputs)
+    one, other = (forward(network, small.test_images[:5]) for network in networks)
+    np.testing.assert_array_equal(one, other)
 
 
 def test_other_numbers_than_float32_are_refused() -> None:
