@@ -210,9 +210,14 @@ def _of_study() -> dict[str, str]:
         "study_whole": medians["a trial that was not pruned"],
         "study_command": medians["whole command"],
         "study_first": medians.iloc[0],
+        "study_hard": medians[medians.index.str.startswith("until") & _is_number(medians)].iloc[-1],
         "study_end": _range(ends["mnist_lab_s"]),
         "study_end_documented": _range(ends["documented_s"]),
     }
+
+
+def _is_number(texts: pd.Series[str]) -> pd.Series[bool]:
+    return pd.to_numeric(texts, errors="coerce").notna()
 
 
 def _of_records() -> dict[str, str]:
