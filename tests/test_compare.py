@@ -115,6 +115,7 @@ def test_an_experiment_shows_its_runs_and_its_verdict(
     assert [record["variant"] for record in records] == ["8", "8", "16", "16"]
 
 
+@pytest.mark.slow
 @pytest.mark.figures
 def test_figures_are_written(lab_: Command, recorded: Path) -> None:
     done = lab_("compare", "widths", "--data", "digits.npz", "--figures", "pictures/of/it")

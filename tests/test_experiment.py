@@ -266,6 +266,7 @@ def test_a_single_variant_has_a_mean_and_no_comparison(
     assert "p (Holm)" not in done.stdout
 
 
+@pytest.mark.slow
 def test_an_interrupted_experiment_goes_on(
     experiment_: Command, lab_: Command, experiments: Path, workspace: Path
 ) -> None:

@@ -250,7 +250,11 @@ def test_a_conditional_space_is_searched_and_its_edit_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("sampler", "pruner"), [("cmaes", "successive_halving"), ("nsgaii", "hyperband")]
+    ("sampler", "pruner"),
+    [
+        ("cmaes", "successive_halving"),
+        pytest.param("nsgaii", "hyperband", marks=pytest.mark.slow),
+    ],
 )
 def test_samplers_and_pruners_go_together_and_resume(
     run: Command, workspace: Path, sampler: str, pruner: str

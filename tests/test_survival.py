@@ -27,7 +27,7 @@ from mnist_lab.space import StudyDeclaration
 from mnist_lab.tracking import Store, open_store
 from mnist_lab.trial import TrialTask
 from mnist_lab.work import Alone, Bench, Task
-from tests.conftest import Command, environment
+from tests.conftest import Command, environment, slow
 from tests.forked import Forked
 from tests.survival import NAME, check, declare, study, trials, until
 
@@ -101,7 +101,8 @@ def test_a_study_that_is_killed_again_and_again_ends_whole(
     assert len(confirmed) == 2
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 8])
 def test_processes_that_begin_one_study_do_it_together(
     bare_workspace: Path, small: lab.Dataset, count: int
 ) -> None:
@@ -169,9 +170,8 @@ def test_a_trial_whose_worker_is_killed_again_and_again_is_given_up(
     assert len(trials(url)) == RETRIES + 1
 
 
-@pytest.mark.parametrize(
-    "name", ["mlflow.db", pytest.param("studies/s.db", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mlflow.db", "studies/s.db"])
 def test_killed_while_it_makes_a_database_the_study_begins_anew(
     bare_workspace: Path, small: lab.Dataset, name: str
 ) -> None:
@@ -253,7 +253,7 @@ class GivesAway(Progress):
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("objectives", ["", 'objectives = ["val_accuracy", "parameters"]'])
+@pytest.mark.parametrize("objectives", ["", *slow('objectives = ["val_accuracy", "parameters"]')])
 def test_a_trial_that_was_given_away_costs_nobody_anything(
     workspace: Path, small: lab.Dataset, objectives: str
 ) -> None:

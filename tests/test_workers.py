@@ -75,6 +75,7 @@ def test_one_worker_does_the_same_trials_as_the_command_itself(
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_an_experiment_is_trained_by_workers_that_share_the_cores(
     workspace: Path, small: lab.Dataset, lab_: Command
 ) -> None:
