@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from functools import cache
 from pathlib import Path
-from threading import Thread
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,16 +25,37 @@ _READY = mlflow.entities.LoggedModelStatus.READY
 def save(model: keras.Model, folder: Path) -> None:
     """Save a network in MLflow's format for Keras.
 
+    The files are those of `mlflow.keras.save_model` with our pins as `pip_requirements`, which
+    would search all installed packages first for whether the pins are met: close to a second of
+    Python in each process, and they are made from what is installed.
+
     Args:
         model: (n, 28, 28) uint8 to (n, 10) float32.
         folder: is made.
     """
-    prepare().join()
-    # Pinned requirements save MLflow from running the model in a fresh process to see what it
-    # imports, which takes ten seconds.
-    mlflow.keras.save_model(
-        model, str(folder), signature=_signature(), pip_requirements=list(_pins())
+    environment = prepare()
+    weights = folder / "data" / "model.keras"
+    weights.parent.mkdir(parents=True)
+    (weights.parent / "keras_module.txt").write_text("keras")
+    model.save(weights)
+    description = mlflow.models.Model(signature=_signature())
+    description.add_flavor(
+        "keras",
+        data="data",
+        keras_version=_versions()["keras"],
+        keras_backend="tensorflow",
+        save_exported_model=False,
     )
+    mlflow.pyfunc.add_to_model(
+        description, "mlflow.keras", conda_env="conda.yaml", python_env="python_env.yaml"
+    )
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    description.model_size_bytes = sum(path.stat().st_size for path in files)
+    description.save(str(folder / "MLmodel"))
+    pins = [f"{package}=={version}" for package, version in _versions().items()]
+    (folder / "requirements.txt").write_text("\n".join(pins))
+    environment._mlflow_conda_env(str(folder / "conda.yaml"), additional_pip_deps=pins)
+    environment._PythonEnv.current().to_yaml(str(folder / "python_env.yaml"))
 
 
 def upload(client: mlflow.MlflowClient, experiment_id: str, run_id: str, folder: Path) -> str:
@@ -67,22 +88,13 @@ def upload_once(client: mlflow.MlflowClient, experiment_id: str, run_id: str, fo
 
 
 @cache
-def prepare() -> Thread:
-    """Do in the background what MLflow does once a process when it saves its first model.
+def prepare() -> ModuleType:
+    """Import what MLflow needs to save a model; gives the part that describes environments.
 
-    It imports more of itself and searches all installed packages, half a second of Python. The
-    first epoch's compilation leaves Python idle for longer than that.
+    Done while the first epoch is compiled, which leaves Python idle.
     """
-
-    def work() -> None:
-        importlib.import_module("mlflow.pyfunc")
-        importlib.import_module("mlflow.keras")
-        requirements = importlib.import_module("mlflow.utils.requirements_utils")
-        requirements.warn_dependency_requirement_mismatches(list(_pins()))
-
-    thread = Thread(target=work, name="prepare-mlflow-models", daemon=True)
-    thread.start()
-    return thread
+    importlib.import_module("mlflow.pyfunc")
+    return importlib.import_module("mlflow.utils.environment")
 
 
 @cache
@@ -95,6 +107,9 @@ def _signature() -> mlflow.models.ModelSignature:
 
 
 @cache
-def _pins() -> tuple[str, ...]:
-    versions = provenance.environment()
-    return tuple(f"{p}=={versions[f'version.{p}']}" for p in ("keras", "tensorflow", "mlflow"))
+def _versions() -> dict[str, str]:
+    """Of the packages that a process needs which serves the model."""
+    installed = provenance.environment()
+    return {
+        package: installed[f"version.{package}"] for package in ("keras", "tensorflow", "mlflow")
+    }

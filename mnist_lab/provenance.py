@@ -258,8 +258,8 @@ def code_digest() -> str:
     while waiting:
         module = waiting.pop()
         if module not in (*modules, *_NOT_DECIDING):
-            source = meaning((Path(__file__).parent / f"{module}.py").read_text("utf-8"))
-            modules[module] = in_parts(source)
+            source = (Path(__file__).parent / f"{module}.py").read_text("utf-8")
+            modules[module] = meaning(source, in_parts=True)
             waiting += re.findall(
                 r"^\s*from mnist_lab\.(\w+) import", modules[module], re.MULTILINE
             )
@@ -268,8 +268,13 @@ def code_digest() -> str:
     return hashlib.sha256("\n\n".join(parts).encode()).hexdigest()[:16]
 
 
-def meaning(source: str) -> str:
-    """Python source without comments, docstrings and formatting."""
+def meaning(source: str, *, in_parts: bool = False) -> str:
+    """Python source without comments, docstrings and formatting.
+
+    Args:
+        source: of a module.
+        in_parts: give f-strings as tuples: versions of Python quote these in other ways.
+    """
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -280,12 +285,7 @@ def meaning(source: str) -> str:
                 and isinstance(first.value.value, str)
             ):
                 node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
-
-
-def in_parts(source: str) -> str:
-    """Python source with its f-strings as tuples: versions of Python quote these in other ways."""
-    return ast.unparse(_InParts().visit(ast.parse(source)))
+    return ast.unparse(_InParts().visit(tree) if in_parts else tree)
 
 
 class _InParts(ast.NodeTransformer):

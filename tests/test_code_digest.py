@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnist_lab import provenance
+from mnist_lab.provenance import meaning
 
 
 def test_the_code_digest_is_that_of_what_decides_the_numbers(
@@ -48,11 +49,10 @@ def test_what_is_told_to_users_is_no_part_of_the_trainers_version() -> None:
     """A message that is put in other words makes no run one of another version."""
     provenance.code_digest.cache_clear()
     read: list[str] = []
-    meaning = provenance.meaning
 
-    def noted(source: str) -> str:
+    def noted(source: str, *, in_parts: bool) -> str:
         read.append(source)
-        return meaning(source)
+        return meaning(source, in_parts=in_parts)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(provenance, "meaning", noted)
@@ -66,8 +66,8 @@ def test_what_is_told_to_users_is_no_part_of_the_trainers_version() -> None:
 def test_the_quotes_of_f_strings_do_not_count() -> None:
     """`ast.unparse` of one version of Python writes them in others than that of another."""
     source = """f'{a["b"]!r:>{width}} of {c}'"""
-    assert provenance.in_parts(source) == provenance.in_parts("""f"{a['b']!r:>{width}} of {c}\"""")
-    assert provenance.in_parts(source).startswith("('f', ")
+    parts = meaning(source, in_parts=True)
+    assert parts == meaning("""f"{a['b']!r:>{width}} of {c}\"""", in_parts=True)
+    assert parts.startswith("('f', ")
     for other in ('a["d"]!r', 'a["b"]!s', 'a["b"]'):
-        changed = source.replace('a["b"]!r', other)
-        assert provenance.in_parts(changed) != provenance.in_parts(source)
+        assert meaning(source.replace('a["b"]!r', other), in_parts=True) != parts
