@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import platform
 import statistics
@@ -15,6 +16,7 @@ from mnist_lab import provenance
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parent.parent
+_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
 
 def measured(command: Sequence[str]) -> float:
@@ -106,7 +108,7 @@ def ratios(values: Sequence[float], peers: Sequence[float], name: str) -> dict[s
 def write(
     name: str, rows: Sequence[Mapping[str, object]], more: str = "", threads: str = ""
 ) -> None:
-    """Keep a table in results/NAME.csv, under two lines on machine and versions; print it.
+    """Keep a table in results/NAME.csv, under two lines on machine and versions; print and draw it.
 
     Args:
         name: of the table.
@@ -114,22 +116,29 @@ def write(
         more: versions to be named besides our own.
         threads: in how many a process computes, where it is not the same in all rows.
     """
+    # Only who draws pays for the import of matplotlib.
+    from benchmarks.drawings import draw
+
+    machine = provenance.environment()
+    versions = ", ".join(f"{p} {machine[f'version.{p}']}" for p in provenance.PACKAGES)
+    versions = versions.replace("mnist_lab", f"trainer {provenance.code_digest()} of mnist_lab", 1)
+    text = io.StringIO()
+    text.write(f"# {machine['cpu']}, {machine['cores']} cores, {threads or _threads()}, ")
+    text.write(f"{platform.system()}\n")
+    text.write(f"# Python {machine['python']}, {versions}{more and ', ' + more}\n")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"{name}.csv").open("w", newline="") as stream:
-        machine = provenance.environment()
-        versions = ", ".join(f"{p} {machine[f'version.{p}']}" for p in provenance.PACKAGES)
-        versions = versions.replace(
-            "mnist_lab", f"trainer {provenance.code_digest()} of mnist_lab", 1
-        )
-        cores, chosen = machine["cores"], os.environ.get("TF_NUM_INTRAOP_THREADS")
-        shared = f"{chosen} threads" if chosen else "a thread on each"
-        stream.write(f"# {machine['cpu']}, {cores} cores, {threads or shared}, ")
-        stream.write(f"{platform.system()}\n")
-        stream.write(f"# Python {machine['python']}, {versions}{more and ', ' + more}\n")
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    print((RESULTS / f"{name}.csv").read_text())
+    (RESULTS / f"{name}.csv").write_text(text.getvalue())
+    print(text.getvalue())
+    draw(name)
+
+
+def _threads() -> str:
+    """How many threads libraries compute in: as many as there are cores, unless they are told."""
+    told = [f"{name}={os.environ[name]}" for name in _THREADS if name in os.environ]
+    return " ".join(told) or "a thread on each"
 
 
 def case(name: str, net: str = "baseline") -> list[str]:

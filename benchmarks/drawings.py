@@ -15,6 +15,49 @@ _AXES = {
     "depth": "hidden layers of 512 units (batches of 128)",
 }
 
+_TO_TORCH = ("case", "ratio to PyTorch, batches by index", "time beside PyTorch's")
+_TO_FIT = ("case", "ratio to fit", "time beside that of keras.Model.fit")
+# The figure of each table: what names a row, which column is drawn with its range, and its label.
+DRAWN = {
+    "training": _TO_FIT,
+    "training_small": _TO_FIT,
+    "tracking": ("case", "ratio to fit under autolog", "time beside that under autolog"),
+    "others_baseline": _TO_TORCH,
+    "others_small": _TO_TORCH,
+    "others_3x1024": _TO_TORCH,
+    "training_3x1024": _TO_FIT,
+    "variants": ("variant", "ratio", "an epoch beside the plain net's"),
+    "epochs": ("net", "floor / epoch", "an epoch's speed beside its floor's"),
+    "startup": ("case", "ratio to import keras", "time beside `import keras`"),
+    "first_epoch": (
+        "case",
+        "ratio to import keras and digits",
+        "time beside `import keras` and the digits",
+    ),
+    "threads": ("hidden batch_size", "1 thread / all", "an epoch on one thread beside all"),
+    "workers": ("net team", "ratio", "trials an hour beside those in process"),
+    "records": ("case", "median_s", "seconds"),
+    "reading": ("case of store", "ratio to mlflow.search_runs", "time beside `mlflow.search_runs`"),
+    "first_run": ("case", "median_s", "seconds"),
+    "memory": ("case", "ratio to fit and evaluate", "peak beside the notebook's script's"),
+}
+
+
+def draw(name: str) -> None:
+    """A figure beside the table of that name in results/, unless its script draws one itself."""
+    if name not in DRAWN:
+        return
+    named, column, label = DRAWN[name]
+    table = pd.read_csv(RESULTS / f"{name}.csv", comment="#")
+    in_seconds = column.endswith("_s")
+    low, high = ("min_s", "max_s") if in_seconds else ("ratio_min", "ratio_max")
+    cases = [", ".join(map(str, row)) for row in table[named.split()].to_numpy()]
+    if "runs on record" in table:
+        counts = table["runs on record"]
+        cases = [f"{case} ({n:,} runs there)" for case, n in zip(cases, counts, strict=True)]
+    rows = table.rename(columns={column: "median", low: "low", high: "high"})
+    spans(name, rows.assign(case=cases), label, None if in_seconds else 1.0)
+
 
 def _save(figure: Figure, name: str) -> None:
     figure.savefig(RESULTS / f"{name}.png", dpi=110, metadata={"Software": None})

@@ -1,16 +1,17 @@
 """From a command to its first epoch: `python -m benchmarks.first_epoch`.
 
-The experiment is the baseline. Beside it stands what cannot be avoided: a process
-that imports Keras and reads the digits.
+The experiment is the baseline, the study the package's own. Beside them stands what cannot be
+avoided: a process that imports Keras and reads the digits.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
-from benchmarks.compare import compare
+from benchmarks.compare import ROOT, compare
 from mnist_lab.data import MNIST
 
 EXPERIMENT = """
@@ -24,12 +25,12 @@ seeds = 2
 _WITHIN = """
 import os, subprocess, sys, tempfile, time
 from pathlib import Path
-command = [sys.executable, "-m", "benchmarks.first_epoch", *{arguments!r}]
+module = [sys.executable, "-m", "benchmarks.first_epoch"]
 with tempfile.TemporaryDirectory() as folder:
     if {recorded}:  # a store and an experiment there are already
-        subprocess.run([*command[:3], "folder", folder], check=True, capture_output=True)
+        subprocess.run([*module, "folder", folder], check=True, capture_output=True)
     began = time.perf_counter()
-    subprocess.run([*command, folder], check=True, capture_output=True)
+    subprocess.run([*module, *{arguments!r}, folder], check=True, capture_output=True)
     print(time.perf_counter() - began)
 """
 # It ends as abruptly as the command does, so that neither pays for the end of an interpreter.
@@ -40,21 +41,30 @@ with numpy.load({str(MNIST)!r}) as arrays:
         arrays[name]
 os._exit(0)
 """
+_BESIDE = f"""
+import subprocess, sys, time
+began = time.perf_counter()
+subprocess.run([sys.executable, "-c", {_PLAIN!r}], check=True, capture_output=True)
+print(time.perf_counter() - began)
+"""
 
 
 def _timed(*arguments: str, recorded: bool = True) -> list[str]:
     return [sys.executable, "-c", _WITHIN.format(arguments=arguments, recorded=recorded)]
 
 
-def run_until(moment: str, folder: str) -> None:
-    """Run the experiment in a folder and end the process when the first epoch begins or ends."""
+def run_until(moment: str, command: str, folder: str) -> None:
+    """Run a command in a folder and end the process when the first epoch begins or ends."""
     from mnist_lab.progress import Progress
 
     os.chdir(folder)
     Path("mlruns").mkdir(exist_ok=True)
-    Path("one.toml").write_text(EXPERIMENT)
+    if command == "experiment":
+        Path("one.toml").write_text(EXPERIMENT)
+    else:
+        shutil.copy(ROOT / "studies" / "baseline.toml", "one.toml")
     setattr(Progress, moment, lambda *_: os._exit(0))
-    sys.argv = ["mnist-lab", "experiment", "one.toml"]
+    sys.argv = ["mnist-lab", command, "one.toml"]
     from mnist_lab.__main__ import main
 
     main()
@@ -71,11 +81,9 @@ def make_store(folder: str) -> None:
 
 def main() -> None:
     """Time all moments, or be the process that is timed."""
-    if len(sys.argv) == 3:
+    if len(sys.argv) > 1:
         if sys.argv[1] == "folder":
             make_store(sys.argv[2])
-        elif sys.argv[1] == "plain":
-            exec(_PLAIN)
         else:
             run_until(*sys.argv[1:])
         return
@@ -83,10 +91,12 @@ def main() -> None:
     compare(
         "first_epoch",
         {
-            plain: _timed("plain", recorded=False),
-            "command to the begin of its first epoch": _timed("begin"),
-            "the same in a folder without a store": _timed("begin", recorded=False),
-            "command to the end of its first epoch": _timed("epoch"),
+            plain: [sys.executable, "-c", _BESIDE],
+            "experiment, to the begin of its first epoch": _timed("begin", "experiment"),
+            "the same in a folder without a store": _timed("begin", "experiment", recorded=False),
+            "experiment, to the end of its first epoch": _timed("epoch", "experiment"),
+            "study, to the begin of its first epoch": _timed("begin", "study"),
+            "study, to the end of its first epoch": _timed("epoch", "study"),
         },
         against=plain,
     )

@@ -51,10 +51,10 @@ def few_images(path: Path) -> None:
 
 
 def trials_done(storage: Path) -> int:
-    """How many trials have ended; 0 before there are any. Read without a touch to the storage."""
+    """How many trials are complete; 0 before there are any. Read without a touch to the storage."""
     try:
         with closing(sqlite3.connect(f"file:{storage}?mode=ro", uri=True)) as database:
-            query = "SELECT count(*) FROM trials WHERE state IN ('COMPLETE', 'FAIL')"
+            query = "SELECT count(*) FROM trials WHERE state = 'COMPLETE'"
             return int(database.execute(query).fetchone()[0])
     except sqlite3.OperationalError:  # not made yet
         return 0
@@ -79,6 +79,8 @@ def watched(folder: Path) -> list[dict[str, object]]:
                 rows.append({"trials": done, "resident_MiB": f"{size:.1f}"})
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             break
+    if process.wait() or trials_done(folder / "memory.db") < TRIALS:
+        sys.exit("the study that was watched did not come to its end")
     return rows
 
 

@@ -1,8 +1,9 @@
 """What a record costs to write and to read: `python -m benchmarks.records`.
 
 The store that is written to is filled with copies of a run of the lab, its model and data set
-included, straight in its database. The one that is read has 5,000 runs of 30 parameters, the tags
-of a run, and 6 metrics of 5 steps. Cases that stand beside each other are measured in turn.
+included, straight in its database. Read are 5,000 of these, which have all parameters and tags of a
+run, and 5,000 runs of 30 parameters and 6 metrics of 5 steps. Cases that stand beside each other
+are measured in turn.
 """
 
 from __future__ import annotations
@@ -18,33 +19,38 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import mlflow
 import numpy as np
 
 import mnist_lab as lab
-from benchmarks.compare import spread, write
+from benchmarks.compare import ratios, spread, write
+from mnist_lab.optimizers import constants_of
 from mnist_lab.tables import EPOCH_METRICS
 from mnist_lab.tracking import Store, open_store
 from mnist_lab.training import Training, threads
 
 NAME = "bench"
+RUNS = 5_000
 PARAMETERS = 30
 METRICS = (*EPOCH_METRICS, "more")
 EPOCHS = 5
 REPEATS = 5
 
+Rows = list[dict[str, object]]
+
 
 def record(store: Store, experiment: str, training: Training, data: lab.Dataset) -> float:
     """Record a run that was trained before, as `recording` does: the seconds that it took."""
     *_, answers = training.examination()
-    model = training.model()
     began = time.perf_counter()
     with store.run(experiment, "run", tags={"kind": "training", "variant": "v"}) as run:
-        run.log_start(training.config, 0, threads(), data, training.parameters)
+        constants = constants_of(training.config)
+        run.log_start(training.config, 0, threads(), data, training.parameters, constants)
         for number in range(1, EPOCHS + 1):
             run.log_epoch(lab.Epoch(number, 0.1, 0.9, 0.1, 0.9, 1.0))
-        run.log_result(0.1, 0.9, model, answers)
+        run.log_result(0.1, 0.9, training.model(), answers)
     return time.perf_counter() - began
 
 
@@ -91,8 +97,8 @@ def fill(database: Path, run_id: str, copies: int) -> None:
                 f"INSERT INTO {table} ({', '.join(columns)}) "
                 f"SELECT {copied} FROM {table} WHERE {chosen}",
                 [
-                    {**known, "new": f"{number:032x}", "new_model": f"m-{number:032x}"}
-                    for number in range(copies)
+                    {**known, "new": uuid4().hex, "new_model": f"m-{uuid4().hex}"}
+                    for _ in range(copies)
                 ],
             )
         connection.commit()
@@ -121,11 +127,14 @@ def served() -> Iterator[str]:
             stderr=subprocess.STDOUT,
         )
     try:
+        deadline = time.monotonic() + 120
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
                 break
             except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    sys.exit(f"the server did not start:\n{Path('server.log').read_text()}")
                 time.sleep(0.2)
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -133,10 +142,10 @@ def served() -> Iterator[str]:
         process.wait(30)
 
 
-def rows(
+def timed(
     cases: Mapping[str, Callable[[], object]], runs: int, where: str = ""
-) -> Iterator[dict[str, object]]:
-    """Measure cases in turn, once to warm up and `REPEATS` times more: what each takes.
+) -> dict[str, list[float]]:
+    """Measure cases in turn, once to warm up and `REPEATS` times more: the seconds of each.
 
     Args:
         cases: what is called; what it gives is its seconds, if it measures them itself.
@@ -151,65 +160,78 @@ def rows(
             took = given if isinstance(given, float) else time.perf_counter() - began
             if number > 0:
                 seconds[case].append(took)
-            print(f"{case}{where}, {runs} runs: {took:.3f} s", file=sys.stderr)
-    for case, values in seconds.items():
-        yield {"case": case + where, "runs on record": runs, **spread(values, "s")}
+            print(f"{case} {where}, {runs} runs: {took:.3f} s", file=sys.stderr)
+    return seconds
 
 
-def written() -> Iterator[dict[str, object]]:
-    """What it costs to record a run."""
+def written() -> tuple[Rows, Rows]:
+    """What it costs to record a run, and to read many of these."""
     data = lab.load_mnist()
     training = lab.train(lab.RunConfig(), data, seed=0)
     np.asarray(next(training).loss)
     store = open_store()
     experiment = store.experiment(NAME)
-    case = {
-        "record a run of 5 epochs, with its model": lambda: record(
-            store, experiment, training, data
-        )
-    }
-    yield from rows(case, 0)
-    newest = store.runs(experiment)[0].run_id
-    fill(Path("mlflow.db"), newest, 1_000)
-    yield from rows(case, 1_000)
+    case = "record a run of 5 epochs, with its model"
+    rows: Rows = []
+    for runs in (0, 1_000, RUNS):
+        if there := store.runs(experiment):
+            fill(Path("mlflow.db"), there[0].run_id, runs - len(there))
+        seconds = timed({case: lambda: record(store, experiment, training, data)}, runs)
+        rows.append({"case": case, "runs on record": runs, **spread(seconds[case], "s")})
+    return rows, reading("all that a run records", "local")
 
 
-def read() -> Iterator[dict[str, object]]:
-    """What it costs to read 5,000 runs."""
-    runs = 5_000
-    fill(Path("mlflow.db"), recorded(open_store().experiment(NAME)), runs - 1)
-
-    def search() -> None:
-        # Its pages are of 5,000 runs or more, for which the lab's ten seconds are few.
-        mine = os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", "")
-        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "120"
-        try:
-            mlflow.search_runs(experiment_names=[NAME], max_results=50_000)
-        finally:
-            os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = mine
-
-    cases: dict[str, Callable[[], object]] = {
-        "mnist_lab.runs": lambda: lab.runs(NAME),
-        "mnist_lab.epochs": lambda: lab.epochs(NAME),
-        "mlflow.search_runs": search,
-    }
-    yield from rows(cases, runs, ", local")
+def filled() -> tuple[Rows, Rows]:
+    """What it costs to read many runs, here and through a server."""
+    fill(Path("mlflow.db"), recorded(open_store().experiment(NAME)), RUNS - 1)
+    small = "30 parameters, 6 metrics"
+    rows = reading(small, "local")
     with served() as address:
         os.environ["MLFLOW_TRACKING_URI"] = address
         mlflow.set_tracking_uri(address)
-        yield from rows(cases, runs, ", through a server")
+        return [], [*rows, *reading(small, "a server's")]
+
+
+def reading(what: str, where: str) -> Rows:
+    """Read some 5,000 runs of a store, beside MLflow's own table."""
+    peer = "mlflow.search_runs"
+    cases = {
+        "mnist_lab.runs": lambda: lab.runs(NAME),
+        "mnist_lab.epochs": lambda: lab.epochs(NAME),
+        peer: search,
+    }
+    seconds = timed(cases, RUNS, f"of {what}, {where}")
+    return [
+        {"of": what, "store": where, "case": case}
+        | spread(values, "s")
+        | ratios(values, seconds[peer], f"ratio to {peer}")
+        for case, values in seconds.items()
+    ]
+
+
+def search() -> None:
+    """MLflow's table of all runs."""
+    # Its pages are of 5,000 runs or more, for which the lab's ten seconds are few.
+    mine = os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", "")
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "120"
+    try:
+        mlflow.search_runs(experiment_names=[NAME], max_results=50_000)
+    finally:
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = mine
 
 
 def main() -> None:
-    """Measure all in empty folders and keep the table."""
+    """Measure all in empty folders and keep the tables."""
     os.environ.pop("MLFLOW_TRACKING_URI", None)
-    measured: list[dict[str, object]] = []
-    for measure in (written, read):
+    measured: tuple[Rows, Rows] = ([], [])
+    for measure in (written, filled):
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
             mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-            measured += measure()
-    write("records", measured)
+            for rows, more in zip(measured, measure(), strict=True):
+                rows.extend(more)
+    write("records", measured[0])
+    write("reading", measured[1])
 
 
 if __name__ == "__main__":

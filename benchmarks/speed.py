@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.compare import RESULTS, ROOT
+from benchmarks.drawings import DRAWN, draw
 
 PAGE = ROOT / "docs" / "speed.md"
 _TEXT = Path(__file__).parent / "speed.md"
@@ -96,31 +97,6 @@ _COLUMNS = {
     },
 }
 
-_TO_TORCH = ("case", "ratio to PyTorch, batches by index", "time beside PyTorch's")
-_TO_FIT = ("case", "ratio to fit", "time beside that of keras.Model.fit")
-# The figure of each table: what names a row, which column is drawn with its range, and its label.
-DRAWN = {
-    "training": _TO_FIT,
-    "training_small": _TO_FIT,
-    "tracking": ("case", "ratio to fit under autolog", "time beside that under autolog"),
-    "others_baseline": _TO_TORCH,
-    "others_small": _TO_TORCH,
-    "others_3x1024": _TO_TORCH,
-    "variants": ("variant", "ratio", "an epoch beside the plain net's"),
-    "epochs": ("net", "floor / epoch", "an epoch's speed beside its floor's"),
-    "startup": ("case", "ratio to import keras", "time beside `import keras`"),
-    "first_epoch": (
-        "case",
-        "ratio to import keras and digits",
-        "time beside `import keras` and the digits",
-    ),
-    "threads": ("hidden batch_size", "1 thread / all", "an epoch on one thread beside all"),
-    "workers": ("net team", "ratio", "trials an hour beside those in process"),
-    "records": ("case", "median_s", "seconds"),
-    "first_run": ("case", "median_s", "seconds"),
-    "memory": ("case", "ratio to fit and evaluate", "peak beside the notebook's script's"),
-}
-
 _TRAINING = {
     "train": "`mnist_lab.train`",
     "fit": "`keras.Model.fit`, as in the notebook",
@@ -159,23 +135,6 @@ def peers() -> str:
     """Other libraries, as their documentation writes it."""
     against = "PyTorch, batches by index"
     return _table("others_baseline", against, "5 epochs of the baseline elsewhere", _PEERS)
-
-
-def draw() -> None:
-    """A figure beside each table in results/."""
-    # Only who draws pays for the import of matplotlib.
-    from benchmarks.drawings import spans
-
-    for name, (named, column, label) in DRAWN.items():
-        table = pd.read_csv(RESULTS / f"{name}.csv", comment="#")
-        in_seconds = column.endswith("_s")
-        low, high = ("min_s", "max_s") if in_seconds else ("ratio_min", "ratio_max")
-        cases = [", ".join(map(str, row)) for row in table[named.split()].to_numpy()]
-        if "runs on record" in table:
-            counts = table["runs on record"]
-            cases = [f"{case} ({n:,} runs there)" for case, n in zip(cases, counts, strict=True)]
-        rows = table.rename(columns={column: "median", low: "low", high: "high"})
-        spans(name, rows.assign(case=cases), label, None if in_seconds else 1.0)
 
 
 def variants() -> str:
@@ -302,4 +261,5 @@ def _table(name: str, against: str, head: str, shown: dict[str, str]) -> str:
 if __name__ == "__main__":
     print(training(), tracking(), peers(), sep="\n\n")
     PAGE.write_text(page())
-    draw()
+    for name in DRAWN:
+        draw(name)

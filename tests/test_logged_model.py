@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import mlflow
-import yaml
 
 import mnist_lab as lab
 from mnist_lab import logged_model
@@ -28,8 +27,11 @@ def test_the_files_are_those_of_mlflows_own_way(tmp_path: Path) -> None:
         pip_requirements=pins,
     )
     ours, theirs = (_files(tmp_path / name) for name in ("ours", "theirs"))
-    described, expected = (yaml.safe_load(files.pop("MLmodel")) for files in (ours, theirs))
+    del ours["MLmodel"], theirs["MLmodel"]
     assert ours == theirs
+    described, expected = (
+        mlflow.models.Model.load(str(tmp_path / name)).to_dict() for name in ("ours", "theirs")
+    )
     assert {key: described[key] for key in described if key not in _OWN} == {
         key: expected[key] for key in expected if key not in _OWN
     }
