@@ -89,8 +89,11 @@ $(PEERS)/.installed: benchmarks/constraints-peers.txt
 # Debian's python3 cannot give an environment its pip without one package more, so the pip at
 # hand installs it.
 $(VENV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: $$($(PYTHON) --version) is not accepted; expected Python 3.11 or later: make PYTHON=python3.11 …" >&2; \
+		exit 2; }
 	$(PYTHON) -m venv --without-pip $(VENV)
-	$(PIP) install --quiet pip
+	$(PIP) install --quiet pip || { rm -rf $(VENV); exit 1; }
 
 clean:
 	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -24,6 +24,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
+            _check_names(kwargs)
             return function(*args, **kwargs)
         except UserError as error:
             click.echo(f"error: {error}", err=True)
@@ -37,3 +38,17 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(INTERRUPTED)
 
     return guarded
+
+
+def _check_names(given: Mapping[str, object]) -> None:
+    """Refuse names that are no UTF-8: they become names of studies and runs, which are.
+
+    Raises:
+        UserError: shows the name.
+    """
+    for key in ("name", "data_path"):
+        value = str(given.get(key) or "")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{value!a} is not UTF-8; expected a file name that is") from None

@@ -15,7 +15,7 @@ import click
 
 from mnist_lab.command import command
 from mnist_lab.config import UserError
-from mnist_lab.files import check_folder, replace
+from mnist_lab.files import check_folder, make_folder, replace
 from mnist_lab.importing import uncollected
 
 if TYPE_CHECKING:
@@ -118,14 +118,17 @@ def main(
         return
     questions = recorded_questions(store.runs(store.find_experiment(name)))
     table = ordered(table)
+    data = None if figures is None else _data(data_path)
+    if figures is not None:
+        make_folder(figures, "--figures")
     _deliver(_written(table, form), output)
     if form == "table":
         _show_verdicts(table, questions)
-    if figures is not None:
-        _draw(figures, table, name, questions, store, _data(data_path))
+    if figures is not None and data is not None:
+        _draw(figures, table, name, questions, store, data)
     if form == "table":
-        click.echo(f"\n{len(table)} runs. In MLflow: mlflow ui, then open")
-        click.echo(f"  {store.link(store.find_experiment(name))}")
+        look = store.how_to_look(store.find_experiment(name))
+        click.echo(f"\n{len(table)} runs. In MLflow: {look}")
 
 
 def _check_alone(form: str, figures: Path | None) -> None:

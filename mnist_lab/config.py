@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -344,7 +344,7 @@ class RunConfig(RunFields):
 
     def params(self) -> dict[str, str]:
         """Every field that has a value as the text that is put on record."""
-        return {name: _text(value) for name, value in self if value is not None}
+        return as_params(dict(self))
 
     def digest(self) -> str:
         """16 hexadecimal digits that tell configurations apart.
@@ -382,6 +382,11 @@ class RunConfig(RunFields):
             return cls(**tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"RunConfig: not TOML: {error}") from None
+
+
+def as_params(fields: Mapping[str, object]) -> dict[str, str]:
+    """The fields that have a value as the texts that are put on record."""
+    return {name: _text(value) for name, value in fields.items() if value is not None}
 
 
 def _text(value: object) -> str:

@@ -67,10 +67,19 @@ def read(path: Path, model: type[Model]) -> Model:
     except ValidationError as error:
         problems = list(describe(error, model))
     if problems:
-        raise ConfigError(
-            "\n".join(f"{path}{_line_of(text, key)}: {key}: {what}" for key, what in problems)
-        )
+        raise _mistaken(path, text, problems)
     return declared
+
+
+def mistaken(path: Path, key: str, what: str) -> ConfigError:
+    """What is said of a mistake in a file that shows only once more is known, the data say."""
+    return _mistaken(path, path.read_text(encoding="utf-8-sig"), [(key, what)])
+
+
+def _mistaken(path: Path, text: str, problems: list[tuple[str, str]]) -> ConfigError:
+    return ConfigError(
+        "\n".join(f"{path}{_line_of(text, key)}: {key}: {what}" for key, what in problems)
+    )
 
 
 def _broken_at(text: str) -> str:
@@ -95,9 +104,12 @@ def _is_toml(lines: list[str]) -> bool:
 
 def _line_of(text: str, key: str) -> str:
     """The line of a dotted key, else of the section it would be in or of its first part."""
-    section, found, part = "", None, None
+    section, found, part, depth = "", None, None, 0
     for number, line in enumerate(text.splitlines(), start=1):
         stripped = line.strip()
+        within, depth = depth > 0, depth + _opened(stripped)
+        if within:  # a list that goes on
+            continue
         if header := re.match(r"\[+\s*([^\]]+?)\s*\]+", stripped):
             section = _bare(header[1])
             if _leads_to(section, key):
@@ -111,6 +123,12 @@ def _line_of(text: str, key: str) -> str:
             part = part or number
     found = part or found
     return f":{found}" if found else ""
+
+
+def _opened(line: str) -> int:
+    """How many brackets a line leaves open; what is in quotes or a comment does not count."""
+    plain = re.sub(r"""'[^']*'|"(?:\\.|[^"\\])*"|#.*""", "", line)
+    return plain.count("[") - plain.count("]")
 
 
 def _bare(key: str) -> str:

@@ -19,9 +19,15 @@ class ConfigError(UserError, ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the known name closest to `name`, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    """``"; did you mean 'x'?"`` for the known name closest to `name`, or an empty string.
+
+    In whatever case, and "lr" for "learning_rate".
+    """
+    folded = {other.casefold(): other for other in known}
+    initials = {"".join(word[:1] for word in re.split(r"[_ -]", key)): key for key in folded}
+    short = [initials[name.casefold()]] if len(name) > 1 and name.casefold() in initials else []
+    close = short or difflib.get_close_matches(name.casefold(), list(folded), n=1)
+    return f"; did you mean '{folded[close[0]]}'?" if close else ""
 
 
 class Declared(BaseModel):

@@ -10,6 +10,7 @@ import click
 
 from mnist_lab import options
 from mnist_lab.command import command
+from mnist_lab.config import ConfigError, UserError
 from mnist_lab.wording import plural
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def main(
 ) -> None:
     """Run the experiment NAME: every variant with every seed, ending in a verdict."""
     from mnist_lab.declaration import find, read
-    from mnist_lab.files import check_folder, locked, replace
+    from mnist_lab.files import check_folder, locked, opened, replace
     from mnist_lab.question import ExperimentDeclaration
 
     options.check_team(workers, scheduler)
@@ -65,8 +66,11 @@ def main(
     from mnist_lab.data import load_data, load_mnist
 
     data = load_mnist() if data_path is None else load_data(data_path)
-    for size in declaration.validation_sizes():
-        data.split(size)  # refused before anything is written
+    try:
+        for size in declaration.validation_sizes():
+            data.split(size)  # refused before anything is written
+    except ConfigError as error:
+        raise UserError(f"{path}: {error}") from None
     # Other data make another experiment, filed under the same name in MLflow.
     experiment = path.stem + (f" data={data.name}" if data_path is not None else "")
     if power is not None:
@@ -90,7 +94,8 @@ def main(
     again = options.again("experiment", name, given)
     try:
         with (
-            locked(path, lambda: click.echo(f"waiting for another process: {path}", err=True)),
+            opened(path) as file,
+            locked(file, lambda: click.echo(f"waiting for another process: {path}", err=True)),
             team(store, data, data_path, workers, scheduler) as trainers,
         ):
             outcome = run_experiment(declaration, path.stem, experiment, data, store, trainers)
@@ -104,7 +109,7 @@ def main(
 
         replace(output, results(outcome.runs, outcome.asked).to_csv(index=False), "--output")
     click.echo(f"\nAll runs as a table:  python -m mnist_lab.compare {shlex.quote(path.stem)}")
-    click.echo(f"All runs in MLflow:   mlflow ui, then open\n  {store.link(outcome.experiment_id)}")
+    click.echo(f"All runs in MLflow:   {store.how_to_look(outcome.experiment_id)}")
 
 
 def _report(declaration: ExperimentDeclaration, experiment: str, outcome: Outcome) -> None:

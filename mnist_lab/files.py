@@ -32,6 +32,20 @@ def check_folder(path: Path, option: str) -> None:
         raise _unwritable(path, option, error) from None
 
 
+def make_folder(path: Path, option: str) -> None:
+    """Make a folder that files will be written to, unless it is there.
+
+    Raises:
+        UserError: it cannot be made or written; names the option.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path):
+            return
+    except OSError as error:
+        raise _unwritable(path, option, error) from None
+
+
 def replace(path: Path, text: str, option: str) -> None:
     """Write a file, or leave the one that is there as it is.
 
@@ -84,24 +98,40 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path, waits: Callable[[], None]) -> Iterator[None]:
+def opened(path: Path) -> Iterator[int]:
+    """A file for `locked`, which can be renamed or deleted meanwhile.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    try:
+        # Network file systems lock for those alone who could write.
+        file = os.open(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be opened ({error.strerror})") from None
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def locked(file: int, waits: Callable[[], None]) -> Iterator[None]:
     """Hold off this machine's other processes that ask for the same.
 
     Args:
-        path: a file that is there; it is not touched.
+        file: an open one; it is not touched.
         waits: is called if another process has it, before waiting for that one.
     """
-    # Network file systems lock for those alone who could write.
-    file = os.open(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waits()
-            fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        waits()
+        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
         yield
     finally:
-        os.close(file)  # which gives it back
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _umask() -> int:

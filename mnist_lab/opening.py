@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import optuna
+import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
@@ -38,7 +39,8 @@ REFUSED = "refused"
 # Of a study's attributes and of its run's tags: it tells two studies of one name apart.
 STUDY_ID = "study_id"
 
-
+# Tables that an MLflow store has, and Optuna's storage has not.
+_OF_MLFLOW = {"alembic_version", "experiments", "runs"}
 # What a storage raises that is away, full or read-only.
 STORAGE_ERRORS = (optuna.exceptions.StorageInternalError, SQLAlchemyError)
 
@@ -80,9 +82,30 @@ def make_storage(url: str) -> RDBStorage:
             # All of it or nothing: half the tables are there if this process is killed now.
             with whole(path) as unfinished:
                 _storage(sqlite_store.file_uri(unfinished)).engine.dispose()
+        _check_own(url)
         return _storage(url)
+    except StudyError:
+        raise
     except Exception as error:
         raise unusable(url, error) from None
+
+
+def _check_own(url: str) -> None:
+    """Refuse MLflow's database, in which Optuna would leave its tables before it gives up.
+
+    Raises:
+        StudyError: names it.
+    """
+    engine = sqlalchemy.create_engine(url)
+    try:
+        tables = sqlalchemy.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+    if {*tables} >= _OF_MLFLOW:
+        raise StudyError(
+            f"--storage: {without_password(url)} is the database of an MLflow store; expected one "
+            "of its own, such as sqlite:///studies/NAME.db or postgresql://USER@HOST/DATABASE"
+        )
 
 
 def _make_database(url: str) -> None:
@@ -181,6 +204,9 @@ def open_study(
             study = _study(declaration, study_name, storage)
         if "declaration" not in study.user_attrs and not sqlite_store.local_path(url):
             _wait_for_maker(study)
+        if _is_unfinished(declaration, study):
+            optuna.delete_study(study_name=study_name, storage=storage)
+            study = _study(declaration, study_name, storage)
         if "declaration" not in study.user_attrs:
             _check_ours(declaration, study, without_password(url))
             _enqueue(declaration, study, space)
@@ -196,17 +222,29 @@ def open_study(
 def _is_mended(study: optuna.Study, declared: dict[str, object]) -> bool:
     """Whether the declaration was changed after trials of which none was trained to an end.
 
-    Their values were refused, or they were interrupted. Such a study begins anew: Optuna keeps to
-    the distributions of the trials that there were.
+    There were none, their values were refused, or they were interrupted. Such a study begins anew:
+    Optuna keeps to the distributions of the trials that there were.
     """
     if "declaration" not in study.user_attrs or _recorded(study) == declared:
         return False
     trials = study.get_trials(deepcopy=False)
     begun = [trial for trial in trials if trial.state != TrialState.WAITING]
-    return bool(begun) and all(
+    return all(
         trial.state == TrialState.FAIL
         and (REFUSED in trial.user_attrs or "failure" not in trial.user_attrs)
         for trial in begun
+    )
+
+
+def _is_unfinished(declaration: StudyDeclaration, study: optuna.Study) -> bool:
+    """Whether an earlier call gave up while it made the study, and may have been mended since.
+
+    No trial of it was begun, and what it was to optimize, or first, may be another by now.
+    """
+    return (
+        study.user_attrs.keys() <= {"maker", STUDY_ID}
+        and all(t.state == TrialState.WAITING and "variant" in t.user_attrs for t in study.trials)
+        and (bool(study.trials) or study.directions != _directions(declaration))
     )
 
 

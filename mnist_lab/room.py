@@ -56,6 +56,30 @@ def check_artifacts(location: str) -> None:
         _check(Path(unquote(parts.path)), "the folder of the runs' files and models")
 
 
+def elsewhere(location: str, database: Path | None) -> str:
+    """What is to be said where files and models are not kept beside the folder's own database.
+
+    MLflow notes the whole path of the place when an experiment begins. A folder that is copied,
+    moved, or mounted under another name brings that path along.
+
+    Args:
+        location: MLflow's address of the place.
+        database: the store's file; None for a server's.
+    """
+    parts = urlsplit(location)
+    if database != Path("mlflow.db").absolute() or parts.scheme not in ("", "file"):
+        return ""
+    place, here = Path(unquote(parts.path)), Path.cwd().resolve()
+    if here in (place, *place.resolve().parents):
+        return ""
+    there = "" if os.path.isdir(place) else ", which is not there and will be made"
+    return (
+        f"note: files and models of these runs are kept in {place}{there}: their experiment began "
+        "in another folder, or under another name of this one. For a record that is all here, "
+        "begin a new one in a folder without mlflow.db"
+    )
+
+
 def check_temporary() -> None:
     """Refuse to start where no temporary files can be written.
 

@@ -65,6 +65,7 @@ class Run:
         self._measured = measured
         self._resumed = resumed
         self._began = time.perf_counter()
+        self._is_training = False  # of which it is not told yet how long it took
         self._scratch = tempfile.TemporaryDirectory(prefix="mnist_lab-", ignore_cleanup_errors=True)
 
     def fail(self, reason: str, by_itself: bool = True) -> None:
@@ -97,25 +98,47 @@ class Run:
             constants: of the optimizer, also those that the configuration leaves to Keras.
         """
         self.parameters = parameters or 0
-        git = provenance.git_state()
-        params = {**config.params(), "seed": str(seed)}
+        params = config.params()
         if parameters is not None:
             params["parameters"] = str(parameters)
-        tags = {
+        tags = {"threads": str(threads), "config_digest": config.digest()}
+        tags |= {f"optimizer.{name}": str(value) for name, value in constants.items()}
+        self._circumstances(params, tags, seed, data)
+        self.log_text("config.toml", config.to_toml())
+        logged_model.prepare()
+
+    @held()
+    def log_refused(
+        self, params: Mapping[str, str], tags: Mapping[str, str], seed: int, data: Digits
+    ) -> None:
+        """What is known of a training whose values are no configuration.
+
+        Args:
+            params: the values that are refused.
+            tags: more of them.
+            seed: of the training.
+            data: the digits.
+        """
+        self._circumstances(params, tags, seed, data)
+
+    def _circumstances(
+        self, params: Mapping[str, str], tags: Mapping[str, str], seed: int, data: Digits
+    ) -> None:
+        """Parameters and tags, and with them machine, code and data."""
+        self._is_training = True
+        git = provenance.git_state()
+        mine = {
             **provenance.environment(),
-            "threads": str(threads),
             "data_sha256": data.sha256,
-            "config_digest": config.digest(),
             "code_digest": provenance.code_digest(),
         }
-        tags |= {f"optimizer.{name}": str(value) for name, value in constants.items()}
         if git.commit:
-            tags |= {"git_commit": git.commit, "mlflow.source.git.commit": git.commit}
+            mine |= {"git_commit": git.commit, "mlflow.source.git.commit": git.commit}
         if git.dirty:
-            tags["git_dirty"] = git.dirty
+            mine["git_dirty"] = git.dirty
         if git.problem:
-            tags["git_problem"] = git.problem[:REASON_LENGTH]
-        self._batch(tags=tags, params=params)
+            mine["git_problem"] = git.problem[:REASON_LENGTH]
+        self._batch(tags={**mine, **tags}, params={**params, "seed": str(seed)})
         shapes = {"train": data.train_images.shape, "test": data.test_images.shape}
         dataset = {
             "name": data.name,
@@ -126,10 +149,8 @@ class Run:
         }
         self._measured.dataset = dataset
         self._write(lambda client: log_dataset(client, self.id, dataset))
-        self.log_text("config.toml", config.to_toml())
         if git.diff:
             self.log_text("git_diff.patch", git.diff)
-        logged_model.prepare()
 
     @held()
     def log_epoch(self, epoch: Epoch) -> None:
@@ -168,13 +189,9 @@ class Run:
             self._file(ANSWERS, lambda path: np.save(path, answers.astype(np.uint8)))
         # A process that is killed from here on leaves a run that can be closed as it is.
         self._batch(tags={**self._model(model), "epochs_done": str(self.epochs_done)})
-        final = {
-            "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
-            "train_seconds": self.train_seconds,
-            "duration": time.perf_counter() - self._began,
-        }
+        final = {"test_loss": test_loss, "test_accuracy": test_accuracy, **self._taken()}
         self._batch(metrics=_values(final, self.epochs_done))
+        self._is_training = False  # all is told
 
     @held()
     def log_summary(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
@@ -217,13 +234,19 @@ class Run:
         if self.failed_by_itself:
             tags["failed_by_itself"] = "true"
         self._measured.status, self._measured.end_ms = status, _now()
-        if tags:
-            self._batch(tags=tags)
+        taken = _values(self._taken(), self.epochs_done) if self._is_training else []
+        if tags or taken:
+            self._batch(tags=tags, metrics=taken)
         if self._resumed and not reason:
             self._write(lambda client: forget_reason(client, self.id))
         self._write(lambda client: client.set_terminated(self.id, status, self._measured.end_ms))
         self._scratch.cleanup()
         self._line.settle()
+
+    def _taken(self) -> dict[str, float]:
+        """The seconds of the epochs, and of all since the run began."""
+        taken = {"train_seconds": self.train_seconds} if self.epochs_done else {}
+        return {**taken, "duration": time.perf_counter() - self._began}
 
     @property
     def _files(self) -> Path:

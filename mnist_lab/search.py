@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from mnist_lab.conditional import ConditionalSpace, EpochsError, SpaceError, TakenError
-from mnist_lab.config import ConfigError, RunConfig, UserError
+from mnist_lab.config import ConfigError, RunConfig, UserError, as_params
 from mnist_lab.connection import TrackingError, local_uri, without_password
 from mnist_lab.data import Dataset
 from mnist_lab.dimensions import Choices, IntRange
@@ -97,14 +98,15 @@ def run_study(
     """
     data.split(declaration.config.validation_size)
     with quiet(), _told_of(storage_url):
-        experiment_id = store.experiment(name)
         tags = {"kind": "study", "study": study_name, "data_sha256": data.sha256}
 
         def start_parent(study_id: str) -> str:
-            with store.run(experiment_id, study_name, tags={**tags, STUDY_ID: study_id}) as parent:
+            mine = {**tags, STUDY_ID: study_id}
+            with store.run(store.experiment(name), study_name, tags=mine) as parent:
                 return parent.id
 
         study, storage = open_study(declaration, study_name, data, storage_url, space, start_parent)
+        experiment_id = store.experiment(name)
         store.save_view(experiment_id, list(declaration.search) or ["hidden"], ("stage",))
         if STUDY_ID in study.user_attrs:
             tags[STUDY_ID] = study.user_attrs[STUDY_ID]
@@ -126,6 +128,7 @@ def run_study(
                 experiment_id,
                 parent,
                 space,
+                data,
             )
             search.run(team, timeout)
             records = store.runs(experiment_id)
@@ -182,7 +185,9 @@ class _Search:
         experiment_id: str,
         parent: Run,
         space: ConditionalSpace | None,
+        data: Dataset,
     ) -> None:
+        self._data = data
         self._declaration = declaration
         self._study = study
         self._study_name = study_name
@@ -307,6 +312,7 @@ class _Search:
         with self._store.run(
             self._experiment_id, name, tags=self._tags(trial), parent=parent
         ) as run:
+            run.log_refused(*self._values(trial), self._declaration.seed, self._data)
             run.fail(reason)
             trial.set_user_attr("run_id", run.id)
             trial.set_user_attr(REFUSED, True)
@@ -327,6 +333,14 @@ class _Search:
         most = 1 if isinstance(error, SpaceError) else min(_MOST_REFUSED, self._declaration.trials)
         if refused >= most:
             raise error
+
+    def _values(self, trial: optuna.Trial) -> tuple[dict[str, str], dict[str, str]]:
+        """The values of a trial as parameters of its run, and as tags what are no fields."""
+        declaration = self._declaration
+        if self._space is not None:
+            return {}, {"values": json.dumps(trial.params)}
+        values = declaration.values(trial.params)
+        return as_params({**dict(declaration.config), **values}), {}
 
     def _some_are_of_use(self, besides: int) -> bool:
         """Whether the values of another trial than `besides` were a configuration."""

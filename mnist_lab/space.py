@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -20,6 +20,8 @@ Objective = Literal["val_accuracy", "val_loss", "parameters", "seconds"]
 MAXIMIZED = ("val_accuracy",)
 # Each point waits in the storage as a trial.
 _LARGEST_GRID = 10_000
+# Of so many whole numbers each is tried as the value of its field.
+_SHORT_RANGE = 100
 
 
 class StudyDeclaration(Declared):
@@ -129,6 +131,9 @@ class StudyDeclaration(Declared):
         refused = [what for value in dimension.tried() for what in _refused(key, value)]
         yield from ((place, what) for what in dict.fromkeys(refused))
         if refused:
+            return
+        if between := [what for value in _within(dimension) for what in _refused(key, value)]:
+            yield place, f"{between[0]}; give those that it can be as categorical choices"
             return
         # One field at a time is varied, for what it may be can depend on the others.
         tried = {name: d.tried()[0] for name, d in self.search.items() if name in fields}
@@ -247,6 +252,13 @@ class StudyDeclaration(Declared):
             for key, d in self.search.items()
         ]
         return [dict(point) for point in itertools.product(*columns)]  # type: ignore[arg-type]
+
+
+def _within(dimension: Dimension) -> Iterable[int]:
+    """The values of a short range: a field may accept both ends of it, and not all between."""
+    if not isinstance(dimension, IntRange) or dimension.high - dimension.low > _SHORT_RANGE:
+        return ()
+    return range(dimension.low, dimension.high + 1, dimension.step or 1)
 
 
 def _refused(key: str, value: object) -> list[str]:

@@ -1,6 +1,6 @@
 """Reads runs straight from MLflow's local sqlite file, where its public API takes minutes.
 
-5,000 runs with 6 metrics each take about 260 s through `get_metric_history` and about 1 s here.
+5,000 runs with 6 metrics each are 30,000 calls of `get_metric_history`, and one query here.
 Nothing is ever written. A test holds that both ways give the same records.
 """
 

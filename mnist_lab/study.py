@@ -13,7 +13,7 @@ import click
 
 from mnist_lab import options, wording
 from mnist_lab.command import command
-from mnist_lab.config import UserError
+from mnist_lab.config import ConfigError, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,8 +82,8 @@ def main(
     output: Path | None,
 ) -> None:
     """Run the study NAME: search, then compare the best configuration with the baseline."""
-    from mnist_lab.declaration import find, read
-    from mnist_lab.files import check_folder
+    from mnist_lab.declaration import find, mistaken, read
+    from mnist_lab.files import check_folder, opened
     from mnist_lab.space import StudyDeclaration
 
     options.check_team(workers, scheduler)
@@ -103,7 +103,11 @@ def main(
     from mnist_lab.data import load_data, load_mnist
 
     data = load_mnist() if data_path is None else load_data(data_path)
-    data.split(declaration.config.validation_size)  # refused now, before anything is made
+    try:
+        data.split(declaration.config.validation_size)  # refused now, before anything is made
+    except ConfigError as error:
+        key, _, what = str(error).partition(": ")
+        raise mistaken(path, f"config.{key}", what) from None
     # What the command line changes makes another study: its trials are not to be mixed with
     # those of the study as declared. It is filed under the same name in MLflow.
     changes = [
@@ -132,8 +136,11 @@ def main(
     confirmation: Confirmation | None = None
     refused: UserError | None = None
     try:
-        with team(store, data, data_path, workers, scheduler, url) as trainers:
-            call = _Call(declaration, path, study_name, data, store, trainers, url, again)
+        with (
+            opened(path) as file,
+            team(store, data, data_path, workers, scheduler, url) as trainers,
+        ):
+            call = _Call(declaration, path, file, study_name, data, store, trainers, url, again)
             outcome = run_study(
                 declaration, path.stem, study_name, data, store, url, trainers, timeout, space
             )
@@ -160,8 +167,10 @@ def _overridden(
     given: dict[str, object] = {"trials": trials, "seed": seed}
     changes = {key: value for key, value in given.items() if value is not None}
     changed = declaration.model_copy(update={**changes, "config": config})
+    options_ = {**given, "epochs": epochs}
+    told = " ".join(f"--{key} {value}" for key, value in options_.items() if value is not None)
     for key, what in changed.problems():  # a grid of fewer points than --trials, say
-        raise UserError(f"{'--' if key in given else ''}{key}: {what}")
+        raise UserError(f"--{key}: {what}" if key in given else f"{told}: {key}: {what}")
     return changed
 
 
@@ -172,6 +181,7 @@ class _Call:
     Attributes:
         declaration: of the study, with what the command line changed.
         path: of the study's file.
+        file: the same, open.
         study: the study's name: the file's, and what the command line changed.
         data: the digits.
         store: where runs are recorded.
@@ -182,6 +192,7 @@ class _Call:
 
     declaration: StudyDeclaration
     path: Path
+    file: int
     study: str
     data: Dataset
     store: Store
@@ -269,7 +280,7 @@ class _Call:
         from mnist_lab.files import locked
 
         with ExitStack() as stack:
-            stack.enter_context(locked(self.path, self._tell_waiting))
+            stack.enter_context(locked(self.file, self._tell_waiting))
             if postgresql.is_postgresql(self.url):  # there may be other machines
                 confirmation = f"confirmation of {self.study}"
                 alone = postgresql.alone_on(self.url, confirmation, self._tell_waiting)
@@ -361,11 +372,10 @@ class _Call:
         """Where to look closer."""
         from mnist_lab.connection import without_password
 
-        link = self.store.link(outcome.experiment_id)
         click.echo(f"\nAll runs as a table:  python -m mnist_lab.compare {shlex.quote(self.name)}")
         url = shlex.quote(without_password(self.url))
         click.echo(f"The search:           optuna-dashboard {url}")
-        click.echo(f"All runs in MLflow:   mlflow ui, then open\n  {link}")
+        click.echo(f"All runs in MLflow:   {self.store.how_to_look(outcome.experiment_id)}")
 
 
 if __name__ == "__main__":

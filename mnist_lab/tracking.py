@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
+import click
 import numpy as np
 
 from mnist_lab import api_store, provenance, sqlite_store
@@ -32,7 +34,7 @@ from mnist_lab.measured import PARENT_TAG, PROCESS_TAG, Measured
 from mnist_lab.mlflow_backend import mlflow
 from mnist_lab.new_store import Beside, make
 from mnist_lab.process import this_process
-from mnist_lab.room import check_artifacts, check_database, check_temporary
+from mnist_lab.room import check_artifacts, check_database, check_temporary, elsewhere
 from mnist_lab.run import ANSWERS, REASON_LENGTH, Run
 from mnist_lab.sqlite_store import EpochRecord, RunRecord
 
@@ -58,6 +60,7 @@ class Store:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._line = Line(uri)
+        self._told: set[str] = set()  # experiments whose files are elsewhere
         self._names: dict[str, str] = {}  # of experiments, by id
 
     @held()
@@ -69,6 +72,10 @@ class Store:
         """
         found = self._line.ask(lambda client: _experiment(client, name))
         check_artifacts(found.artifact_location)
+        said = elsewhere(found.artifact_location, sqlite_store.local_path(self.uri))
+        if said and name not in self._told:
+            click.echo(said, err=True)
+            self._told.add(name)
         return _active(found)
 
     def find_experiment(self, name: str) -> str:
@@ -139,6 +146,19 @@ class Store:
         self._line.ask(
             lambda client: client.set_experiment_tag(experiment_id, tag, json.dumps(view))
         )
+
+    def how_to_look(self, experiment_id: str) -> str:
+        """What to do to see an experiment's runs in MLflow's pages, its link on a line of its own.
+
+        `mlflow ui` shows the database of the current folder, whatever MLFLOW_TRACKING_URI says.
+        """
+        link = self.link(experiment_id)
+        if self.uri.startswith("http"):
+            return f"open\n  {link}"
+        path = sqlite_store.local_path(self.uri)
+        here = path is not None and path == Path("mlflow.db").absolute()
+        other = "" if here else f" --backend-store-uri {shlex.quote(without_password(self.uri))}"
+        return f"mlflow ui{other}, then open\n  {link}"
 
     def link(self, experiment_id: str) -> str:
         """The address of the experiment's table of training runs in MLflow's pages."""

@@ -187,6 +187,14 @@ def test_two_models_are_compared_image_by_image(
     assert written.stdout == ""
     assert (recorded / "two.txt").read_text() == by_name.stdout
 
+    for options_, named in (
+        (("--figures", "drawn", "--data", "nowhere"), "nowhere: no such file or folder"),
+        (("--figures", "/proc/drawn"), "--figures: /proc/drawn: cannot be written"),
+    ):
+        wrong = lab_("compare", "widths", "--output", "table.txt", *options_)
+        assert wrong.returncode == 2
+        assert named in wrong.stderr
+        assert not (recorded / "table.txt").exists()
     for runs, said in (
         (("8 seed 1", "16 sed 0"), "no finished run '16 sed 0'; did you mean '16 seed 0'?"),
         (("", "16 seed 0"), "no finished run ''"),

@@ -92,6 +92,7 @@ ALLOWED = {
     "estimates": {"declared"},
     "experiment": {
         "command",
+        "config",
         "data",
         "declaration",
         "files",

@@ -77,6 +77,14 @@ def test_values_that_are_refused_together_cost_their_trial_alone(
     (failed,) = lab.runs("s").query("state == 'FAIL'").to_dict("records")
     assert failed["status"] == "FAILED"
     assert failed["reason"].startswith("RunConfig: residual")
+    # What was refused, and the circumstances, as of any other run.
+    assert (failed["hidden"], failed["residual"], failed["batch_size"]) == ("8", True, 50)
+    assert (failed["seed"], failed["trial"]) == (0, failed["trial"])
+    assert len(failed["data_sha256"]) == 64
+    assert failed["duration"] > 0
+    run_ = mlflow.MlflowClient().get_run(failed["run_id"])
+    assert run_.data.tags["version.keras"]
+    assert run_.inputs.dataset_inputs[0].dataset.name == "few"
     assert len(study(workspace).trials) == 4
     again = run(text)
     assert again.returncode == 0, again.stderr
@@ -336,6 +344,47 @@ def test_a_space_that_gives_nothing_can_be_mended(run: Command, workspace: Path)
     # Now something was.
     path.write_text(path.read_text().replace("8, 16", "8, 32"))
     assert "begun with other settings" in run(text, "--trials", "3").stderr
+
+
+def test_what_is_first_can_be_mended_and_all_else_with_it(run: Command, workspace: Path) -> None:
+    """No trial was begun, so there is nothing that others could not be compared with."""
+    (workspace / "studies" / "n.py").write_text(
+        "def space(trial):\n    return {'hidden': trial.suggest_int('n', 8, 16)}\n"
+    )
+    text = f'trials = 1\nspace = "n.py:space"\nfirst = {{ n = 99 }}\n{CONFIG}'
+    done = run(text)
+    assert done.returncode == 2
+    assert "first: " in done.stderr
+    done = run('metric = "val_loss"\n' + text.replace("99", "9"))
+    assert done.returncode == 0, done.stderr
+    assert lab.runs("s")["hidden"].tolist() == ["9"]
+
+
+def test_a_study_that_began_no_trial_can_be_edited(run: Command, workspace: Path) -> None:
+    text = f"trials = 1\n{CONFIG}[search]\nhidden = {{ type = 'int', low = 8, high = 16 }}\n"
+    assert run(text, "--timeout", "0.000001").returncode == 0
+    assert len(lab.runs("s")) == 0
+    done = run(text.replace("8,", "10,"))
+    assert done.returncode == 0, done.stderr
+    assert len(lab.runs("s")) == 1
+
+
+def test_the_file_of_a_study_may_be_renamed_meanwhile(
+    lab_: Command, workspace: Path, small: lab.Dataset
+) -> None:
+    write_digits(workspace / "few.npz", small, train_images=300, test_images=100)
+    (workspace / "studies" / "n.py").write_text(
+        "from pathlib import Path\ndef space(trial):\n"
+        "    Path('studies/s.toml').rename('studies/t.toml')\n"
+        "    return {'hidden': trial.suggest_int('n', 8, 16)}\n"
+    )
+    (workspace / "studies" / "s.toml").write_text(f'trials = 1\nspace = "n.py:space"\n{CONFIG}')
+    done = lab_(
+        *("study", "s", "--data", "few.npz", "--confirm", "1", "--output", "s.csv"), draws=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Confirmation" in done.stdout
+    assert len(pd.read_csv(workspace / "s.csv")) == 3  # the trial, and two of the confirmation
 
 
 def test_a_study_of_something_else_is_refused(run: Command, workspace: Path) -> None:

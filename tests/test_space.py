@@ -78,6 +78,11 @@ def test_seeds_follow_each_other(tmp_path: Path) -> None:
         ),
         ("[64, 32]]", "512]", "choices [[], [512], 512] are not all different"),
         ("[64, 32]]", "[64, 0]]", "search.hidden: hidden.1: 0 is not accepted"),
+        (
+            "low = 1, high = 5, step = 2 }",
+            "low = 1, high = 5, step = 2 }\npatch_size = { type = 'int', low = 4, high = 14 }",
+            "search.patch_size: patch_size: 5 is not accepted: it should be 4, 7 or 14; give those",
+        ),
         ('"grid"', '"cmaes"', "search.hidden: is categorical; sampler 'cmaes' searches numbers"),
         ('"grid"', '"cmae"', "did you mean 'cmaes'?"),
         ('"none"', '"halving"', "should be 'median', 'successive_halving', 'hyperband' or 'none'"),

@@ -9,9 +9,11 @@ import re
 import select
 import shutil
 import signal
+import sqlite3
 import struct
 import termios
 import time
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -353,6 +355,11 @@ def test_progress_is_drawn_on_a_terminal(study: Path, workspace: Path) -> None:
         ("seed = 3", 'sampler = "tpee"', "did you mean 'tpe'?"),
         ("seed = 3", 'metric = "test_accuracy"', "did you mean 'val_accuracy'?"),
         ("[search]", "[serch]", "serch: unknown key; did you mean 'search'?"),
+        (
+            "[search]",
+            '[search.patch_size]\nchoices = [\n  [4],\n  [7]\n]\ntype = "in"\n[search]',
+            "small.toml:15: search.patch_size.type: 'in' is not accepted",
+        ),
     ],
 )
 def test_a_wrong_study_file_names_file_line_and_key(
@@ -378,13 +385,19 @@ def test_mistakes_end_with_2_and_leave_nothing(lab_: Command, study: Path, works
         (["small", "--storage", "sqlite:////no/folder/x.db"], "--storage"),
         (["small", "--storage", "nonsense"], "--storage"),
         (["small", "--storage", "sqlite:///:memory:"], "in the memory of one process"),
+        (["small", "--storage", "sqlite:///mlflow.db"], "is the database of an MLflow store"),
+        ([os.fsdecode(b"\xff")], r"'\udcff' is not UTF-8"),
+        (["small", "--data", os.fsdecode(b"\xff.npz")], r"'\udcff.npz' is not UTF-8"),
     ):
         done = lab_("study", *arguments)
         assert done.returncode == 2, done.stderr
         assert said in done.stderr
         assert "Traceback" not in done.stderr
-        if "--storage" not in arguments:
-            assert sorted(workspace.rglob("*")) == before, arguments
+        assert sorted(workspace.rglob("*")) == before, arguments
+    assert mlflow.MlflowClient().get_experiment_by_name("small") is None
+    with closing(sqlite3.connect(workspace / "mlflow.db")) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM sqlite_master")]
+    assert "studies" not in names
     began = time.perf_counter()
     done = lab_("study", "small", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert time.perf_counter() - began < 15

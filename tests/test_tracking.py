@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
+import shutil
 import signal
 import threading
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import quote
 
 import mlflow
 import numpy as np
 import pytest
 
 import mnist_lab as lab
-from mnist_lab import provenance, unsent
+from mnist_lab import provenance, sqlite_store, unsent
 from mnist_lab.data import MNIST
 from mnist_lab.process import this_process
 from mnist_lab.tables import EPOCH_METRICS
@@ -86,6 +89,45 @@ def test_a_run_records_everything(store: Store, mnist: lab.Dataset, workspace: P
     requirements = Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model"))
     pinned = (requirements / "requirements.txt").read_text().split()
     assert all("==" in line for line in pinned)
+
+
+def test_how_to_look_at_runs_opens_the_store_that_has_them(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    assert store.how_to_look("7") == f"mlflow ui, then open\n  {store.link('7')}"
+    other = tmp_path / "of others"
+    other.mkdir()
+    shutil.copy("mlflow.db", other)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{quote(str(other))}/mlflow.db")
+    command, _, link = open_store().how_to_look("7").partition(", then open\n  ")
+    *called, uri = shlex.split(command)
+    assert called == ["mlflow", "ui", "--backend-store-uri"]
+    assert sqlite_store.local_path(uri) == other / "mlflow.db"
+    assert link == store.link("7")
+    served = Store("http://someone:secret@lab.example:5000")
+    assert served.how_to_look("7").startswith("open\n  http://someone:***@lab.example:5000/#/")
+
+
+def test_where_files_are_kept_elsewhere_it_is_said_once(
+    workspace: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = open_store()
+    store.experiment("test")
+    assert capsys.readouterr().err == ""
+    copy = tmp_path_factory.mktemp("copy")
+    shutil.copy("mlflow.db", copy)
+    monkeypatch.chdir(copy)
+    store = open_store()
+    for _ in range(2):
+        store.experiment("test")
+    said = capsys.readouterr().err
+    assert said.count("note: files and models of these runs are kept in") == 1
+    assert f"{workspace}/mlruns/" in said
+    assert "is not there and will be made" in said
 
 
 def test_an_interrupted_run_is_killed_and_a_broken_one_failed(store: Store) -> None:
