@@ -89,6 +89,7 @@ def fill(database: Path, run_id: str, copies: int) -> None:
         model = connection.execute(
             "SELECT model_id FROM logged_models WHERE source_run_id = ?", (run_id,)
         ).fetchone()
+        ids = [uuid4().hex for _ in range(copies)]
         known = {"run": run_id, "model": model[0] if model else "-"}
         for table, chosen in _ROWS.items():
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
@@ -96,10 +97,7 @@ def fill(database: Path, run_id: str, copies: int) -> None:
             connection.executemany(
                 f"INSERT INTO {table} ({', '.join(columns)}) "
                 f"SELECT {copied} FROM {table} WHERE {chosen}",
-                [
-                    {**known, "new": uuid4().hex, "new_model": f"m-{uuid4().hex}"}
-                    for _ in range(copies)
-                ],
+                [{**known, "new": new, "new_model": f"m-{new}"} for new in ids],
             )
         connection.commit()
 

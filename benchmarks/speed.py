@@ -55,10 +55,19 @@ _COLUMNS = {
         "n": "{n}",
         "median (range)": "{median_s} s ({min_s} to {max_s})",
     },
+    "reading": {
+        "read": "{case}",
+        "runs of": "{of}",
+        "store": "{store}",
+        "n": "{n}",
+        "median (range)": "{median_s} s ({min_s} to {max_s})",
+        "to `mlflow.search_runs`, median (range)": "{ratio to mlflow.search_runs} " + _SPAN,
+    },
     "first_run": {
         "the first run of a process": "{case}",
         "n": "{n}",
-        "median (range)": "{median_s} s ({min_s} to {max_s})",
+        "median (95% interval)": "{median_s} s ({low_s} to {high_s})",
+        "range": "{min_s} to {max_s} s",
     },
     "first_epoch": {
         "until": "{case}",
@@ -80,7 +89,7 @@ _COLUMNS = {
         "n": "{n}",
         "trials an hour": "{trials_an_hour}",
         "of those in process, median (range)": "{ratio} " + _SPAN,
-        "whole command of 14 trials": "{command_s} s",
+        "whole command": "{command_s} s",
     },
     "study": {
         "seconds of": "{measure}",
@@ -147,8 +156,9 @@ def variants() -> str:
 def page() -> str:
     """docs/speed.md: the text of benchmarks/speed.md with each {table} and number in its place."""
     tables = {name: _filled(name) for name in _COLUMNS}
-    numbers = {**_of_study(), **_of_records(), **_of_3x1024(), **growth()}
-    numbers["workers_start"] = _start_of_workers()
+    numbers = {**_of_study(), **_of_3x1024(), **growth()}
+    workers = pd.read_csv(RESULTS / "workers.csv", comment="#")
+    numbers |= {"worker_trials": str(workers["trials"][0]), "workers_start": _start_of_workers()}
     return _TEXT.read_text().format(**tables, **numbers)
 
 
@@ -177,18 +187,6 @@ def _of_study() -> dict[str, str]:
 
 def _is_number(texts: pd.Series[str]) -> pd.Series[bool]:
     return pd.to_numeric(texts, errors="coerce").notna()
-
-
-def _of_records() -> dict[str, str]:
-    """What the text says of a record's cost."""
-    rows = pd.read_csv(RESULTS / "records.csv", comment="#")
-    written = rows[rows["case"].str.startswith("record")]["median_s"]
-    first = pd.read_csv(RESULTS / "first_run.csv", comment="#").set_index("case")["median_s"]
-    return {
-        "record": f"{written.iloc[0]:.2f}",
-        "first_record": f"{first['difference within a pair']:.2f}",
-        "more": f"{written.iloc[1] - written.iloc[0]:.2f}",
-    }
 
 
 def _of_3x1024() -> dict[str, str]:
@@ -231,7 +229,7 @@ def _start_of_workers() -> str:
     """What a command takes besides its trials, in process and by two workers."""
     rows = pd.read_csv(RESULTS / "workers.csv", comment="#").set_index(["net", "team"])
     net = rows.loc["hidden 64, batch 32"]
-    besides = net["command_s"] - 14 * 3600 / net["trials_an_hour"]
+    besides = net["command_s"] - net["trials"] * 3600 / net["trials_an_hour"]
     return f"{besides['2 workers']:.0f} s beside {besides['in process']:.0f} s with the small net"
 
 
