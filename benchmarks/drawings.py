@@ -44,8 +44,8 @@ DRAWN = {
 
 
 def draw(name: str) -> None:
-    """A figure beside the table of that name in results/, unless its script draws one itself."""
-    if name not in DRAWN:
+    """A figure beside the table of that name in results/, if there is one of its form."""
+    if name not in DRAWN or not (RESULTS / f"{name}.csv").is_file():
         return
     named, column, label = DRAWN[name]
     table = pd.read_csv(RESULTS / f"{name}.csv", comment="#")

@@ -1,7 +1,7 @@
 """From a command to its first epoch: `python -m benchmarks.first_epoch`.
 
-The experiment is the baseline, the study the package's own. Beside them stands what cannot be
-avoided: a process that imports Keras and reads the digits.
+The experiment is the baseline, the study that of studies/baseline.toml. Beside them stands what
+cannot be avoided: a process that imports Keras and reads the digits.
 """
 
 from __future__ import annotations
@@ -54,7 +54,12 @@ def _timed(*arguments: str, recorded: bool = True) -> list[str]:
 
 
 def run_until(moment: str, command: str, folder: str) -> None:
-    """Run a command in a folder and end the process when the first epoch begins or ends."""
+    """Run a command in a folder and end its process when the first training begins.
+
+    Or when its first epoch ends. What is asked first of a training is whether its memory suffices;
+    the network is built and compiled after that.
+    """
+    from mnist_lab import memory
     from mnist_lab.progress import Progress
 
     os.chdir(folder)
@@ -63,7 +68,8 @@ def run_until(moment: str, command: str, folder: str) -> None:
         Path("one.toml").write_text(EXPERIMENT)
     else:
         shutil.copy(ROOT / "studies" / "baseline.toml", "one.toml")
-    setattr(Progress, moment, lambda *_: os._exit(0))
+    place = {"begin": (memory, "check_memory"), "end": (Progress, "epoch")}[moment]
+    setattr(*place, lambda *_: os._exit(0))
     sys.argv = ["mnist-lab", command, "one.toml"]
     from mnist_lab.__main__ import main
 
@@ -92,11 +98,11 @@ def main() -> None:
         "first_epoch",
         {
             plain: [sys.executable, "-c", _BESIDE],
-            "experiment, to the begin of its first epoch": _timed("begin", "experiment"),
+            "experiment, to the begin of its first training": _timed("begin", "experiment"),
             "the same in a folder without a store": _timed("begin", "experiment", recorded=False),
-            "experiment, to the end of its first epoch": _timed("epoch", "experiment"),
-            "study, to the begin of its first epoch": _timed("begin", "study"),
-            "study, to the end of its first epoch": _timed("epoch", "study"),
+            "experiment, to the end of its first epoch": _timed("end", "experiment"),
+            "study, to the begin of its first training": _timed("begin", "study"),
+            "study, to the end of its first epoch": _timed("end", "study"),
         },
         against=plain,
     )

@@ -64,7 +64,7 @@ def _interval(values: list[float]) -> dict[str, str]:
 def _make(store: Path) -> float:
     from mnist_lab.tracking import open_store
 
-    open_store(uri=f"sqlite:///{store}").experiment("bench")
+    open_store(uri=f"sqlite:///{store}")
     return 0.0
 
 

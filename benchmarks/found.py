@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.compare import ROOT
+from mnist_lab import wording
 from mnist_lab.comparison import IMAGES, compare
 from mnist_lab.declaration import read
 from mnist_lab.space import StudyDeclaration
@@ -36,7 +37,7 @@ def summary() -> str:
         runs = recorded(name)
         trials = runs[runs["trial"].notna()].drop_duplicates("trial")
         states = trials["state"].value_counts()
-        told = ", ".join(f"{count} {str(state).lower()}" for state, count in states.items())
+        told = ", ".join(f"{count} {wording.state(str(state))}" for state, count in states.items())
         confirmed = runs[runs["stage"] == "confirmation"]
         verdicts = compare(confirmed, baseline=BASELINE)
         best = verdicts.iloc[-1]

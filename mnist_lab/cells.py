@@ -19,6 +19,7 @@ from mnist_lab.process import KILLED, is_dead, is_here
 from mnist_lab.progress import Progress
 from mnist_lab.question import Candidate
 from mnist_lab.sqlite_store import RunRecord
+from mnist_lab.tables import counted
 from mnist_lab.tracking import Store
 from mnist_lab.work import Bench, Team
 
@@ -81,8 +82,7 @@ class Recorded:
     ) -> None:
         self.own = own = runs[runs["experiment"] == experiment]
         ours = (own["code_digest"] == code_digest) & (own["data_sha256"] == data_sha256)
-        failed = (own["status"] == "FAILED") & own["failed_by_itself"].fillna(False).astype(bool)
-        ended = (own["status"] == "FINISHED") | failed
+        ended = counted(own)
         self.runs = own[ours & ended]
         self.unfit = Counter(_reasons(own, code_digest, data_sha256)[~(ours & ended)])
         self._by_cell: dict[tuple[str, str, int, str], pd.Series[Any]] = {}

@@ -1,4 +1,4 @@
-"""Workers of Dask, on this machine or a running cluster; the one door to `distributed`."""
+"""Workers of Dask, on this machine or a running cluster."""
 
 from __future__ import annotations
 

@@ -51,7 +51,6 @@ class Confirmation:
         asked: the question as it is put on record with the study.
         recorded: all its runs, however they ended.
         runs: those that count.
-        verdict: of `compare` on the best configuration; "" if it is the baseline or none is given.
         model_run: the run whose model stands for the best configuration: that of the first seed
             which finished, whatever its test accuracy. None if none has.
         trained: how many of them were trained by this call.
@@ -61,7 +60,6 @@ class Confirmation:
     asked: Asked
     recorded: pd.DataFrame
     runs: pd.DataFrame
-    verdict: str
     model_run: pd.Series[Any] | None
     trained: int
     missing: int
@@ -118,12 +116,12 @@ def confirm(
         recorded = _recorded(name, store, asked)
         left = recorded.missing(cells)
         counted = recorded.of(cells)
-        verdict = _tell(parent, trial, counted, name, asked, store, data)
+        _tell(parent, trial, counted, name, asked, store, data)
     own = [recorded.run_of(cell) for cell in cells if cell.variant == list(configs)[-1]]
     finished = (run for run in own if run is not None and run["status"] == "FINISHED")
     trained = len(missing) - len(left)
     model_run = next(finished, None)
-    return Confirmation(asked, recorded.own, counted, verdict, model_run, trained, len(left))
+    return Confirmation(asked, recorded.own, counted, model_run, trained, len(left))
 
 
 def _asked(

@@ -105,9 +105,13 @@ def _is_toml(lines: list[str]) -> bool:
 def _line_of(text: str, key: str) -> str:
     """The line of a dotted key, else of the section it would be in or of its first part."""
     section, found, part, depth = "", None, None, 0
+    # What is in quotes over several lines has no keys.
+    text = re.sub(
+        r'(?s)"""(?:\\.|.)*?"""|\'\'\'.*?\'\'\'', lambda it: "\n" * it[0].count("\n"), text
+    )
     for number, line in enumerate(text.splitlines(), start=1):
         stripped = line.strip()
-        within, depth = depth > 0, depth + _opened(stripped)
+        within, depth = depth > 0, max(0, depth + _opened(stripped))
         if within:  # a list that goes on
             continue
         if header := re.match(r"\[+\s*([^\]]+?)\s*\]+", stripped):

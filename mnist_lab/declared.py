@@ -24,9 +24,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     In whatever case, and "lr" for "learning_rate".
     """
     folded = {other.casefold(): other for other in known}
-    initials = {"".join(word[:1] for word in re.split(r"[_ -]", key)): key for key in folded}
-    short = [initials[name.casefold()]] if len(name) > 1 and name.casefold() in initials else []
-    close = short or difflib.get_close_matches(name.casefold(), list(folded), n=1)
+    given = name.casefold()
+    short = [key for key in folded if "".join(part[:1] for part in key.split("_")) == given]
+    if len(short) != 1 or len(given) == 1:
+        short = []
+    close = short or difflib.get_close_matches(given, list(folded), n=1)
     return f"; did you mean '{folded[close[0]]}'?" if close else ""
 
 

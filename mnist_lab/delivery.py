@@ -11,7 +11,21 @@ from mnist_lab.measured import PARENT_TAG, PROCESS_TAG, Measured, Value
 from mnist_lab.mlflow_backend import mlflow
 
 _FIRST_ID_TAG = "first_run_id"  # of a run that had to be made anew: the id it was trained under
+_KIND = "custom_model_development"  # of an experiment: its page opens on a table of runs
 _AT_ONCE = 100  # of each kind; MLflow takes no more parameters in one request
+
+
+def experiment_of(client: mlflow.MlflowClient, name: str) -> mlflow.entities.Experiment:
+    """The experiment of a name, made if there is none."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            client.create_experiment(name, tags={"mlflow.experimentKind": _KIND})
+        except mlflow.MlflowException:  # another process made it just now, or the next line fails
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    return found or client.get_experiment_by_name(name)
 
 
 def log_batch(
@@ -145,18 +159,14 @@ def _here(client: mlflow.MlflowClient, experiment_id: str, run_id: str) -> str:
 
 
 def _create(client: mlflow.MlflowClient, measured: Measured) -> mlflow.entities.Run:
-    experiment = client.get_experiment_by_name(measured.experiment)
-    if experiment is not None and experiment.lifecycle_stage != "active":
+    experiment = experiment_of(client, measured.experiment)
+    if experiment.lifecycle_stage != "active":
         raise UserError(
             f"the MLflow experiment '{measured.experiment}' is deleted; bring it back with "
             f"`mlflow experiments restore -x {experiment.experiment_id}`"
         )
-    if experiment is None:
-        experiment_id = client.create_experiment(measured.experiment)
-    else:
-        experiment_id = experiment.experiment_id
     return client.create_run(
-        experiment_id,
+        experiment.experiment_id,
         start_time=measured.start_ms,
         tags={**measured.tags, _FIRST_ID_TAG: measured.run_id},
         run_name=measured.name,

@@ -92,8 +92,8 @@ def readable(
         form: tabulate's: "pipe" is markdown.
         metric: that they are ordered by, shown before the accuracies.
     """
-    # Of a trial whose values were refused no field is on record.
-    configured = table[table["config_digest"].notna()]
+    # Of a trial whose space failed no field is on record.
+    configured = table[table["hidden"].notna()]
     others = ("stage", "seed", "study", "experiment", "data_sha256")
     varied = [
         column

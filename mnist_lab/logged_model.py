@@ -94,7 +94,12 @@ def prepare() -> ModuleType:
     Done while the first epoch is compiled, which leaves Python idle.
     """
     importlib.import_module("mlflow.pyfunc")
-    return importlib.import_module("mlflow.utils.environment")
+    environment = importlib.import_module("mlflow.utils.environment")
+    # MLflow's guide to flavors of one's own uses them, private as they are. If a version is
+    # without, it is said now and not after hours of training.
+    assert environment._mlflow_conda_env
+    assert environment._PythonEnv
+    return environment
 
 
 @cache

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy
@@ -36,10 +37,12 @@ HEARTBEAT_SECONDS = 15
 _PATIENCE_SECONDS = 30
 # Of a trial's attributes: its values were no configuration.
 REFUSED = "refused"
+# Of a study's attributes: the process that makes it.
+_MAKER = "maker"
 # Of a study's attributes and of its run's tags: it tells two studies of one name apart.
 STUDY_ID = "study_id"
 
-# Tables that an MLflow store has, and Optuna's storage has not.
+# Tables that an MLflow store has, and Optuna's storage has not all of.
 _OF_MLFLOW = {"alembic_version", "experiments", "runs"}
 # What a storage raises that is away, full or read-only.
 STORAGE_ERRORS = (optuna.exceptions.StorageInternalError, SQLAlchemyError)
@@ -96,7 +99,7 @@ def _check_own(url: str) -> None:
     Raises:
         StudyError: names it.
     """
-    engine = sqlalchemy.create_engine(url)
+    engine = sqlalchemy.create_engine(url, **_patience(url))
     try:
         tables = sqlalchemy.inspect(engine).get_table_names()
     finally:
@@ -134,18 +137,21 @@ def unusable(url: str, error: Exception) -> StudyError:
 
 
 def _storage(url: str, made: bool = False) -> RDBStorage:
-    # A writer waits for the others: by default it would give up after 5 seconds.
-    patience = {"connect_args": {"timeout": 60}} if sqlite_store.local_path(url) else {}
     with quiet():
         return RDBStorage(
             url,
-            engine_kwargs=patience,
+            engine_kwargs=_patience(url),
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=4 * HEARTBEAT_SECONDS,
             heartbeat_stale_trial_callback=try_again,
             skip_table_creation=made,
             skip_compatibility_check=made,
         )
+
+
+def _patience(url: str) -> dict[str, Any]:
+    """Of an engine: whoever waits for a writer would give up after 5 seconds by default."""
+    return {"connect_args": {"timeout": 60}} if sqlite_store.local_path(url) else {}
 
 
 def alone_with(url: str, what: str = "storage") -> AbstractContextManager[None]:
@@ -204,11 +210,12 @@ def open_study(
             study = _study(declaration, study_name, storage)
         if "declaration" not in study.user_attrs and not sqlite_store.local_path(url):
             _wait_for_maker(study)
-        if _is_unfinished(declaration, study):
+        if _is_unfinished(study):
             optuna.delete_study(study_name=study_name, storage=storage)
             study = _study(declaration, study_name, storage)
         if "declaration" not in study.user_attrs:
             _check_ours(declaration, study, without_password(url))
+            study.set_user_attr(_MAKER, this_process())
             _enqueue(declaration, study, space)
             # One that was begun anew is another one, though it has the name.
             study.set_user_attr(STUDY_ID, study.user_attrs.get(STUDY_ID, uuid.uuid4().hex))
@@ -229,6 +236,8 @@ def _is_mended(study: optuna.Study, declared: dict[str, object]) -> bool:
         return False
     trials = study.get_trials(deepcopy=False)
     begun = [trial for trial in trials if trial.state != TrialState.WAITING]
+    if not begun:
+        return _is_abandoned(study)
     return all(
         trial.state == TrialState.FAIL
         and (REFUSED in trial.user_attrs or "failure" not in trial.user_attrs)
@@ -236,16 +245,19 @@ def _is_mended(study: optuna.Study, declared: dict[str, object]) -> bool:
     )
 
 
-def _is_unfinished(declaration: StudyDeclaration, study: optuna.Study) -> bool:
+def _is_unfinished(study: optuna.Study) -> bool:
     """Whether an earlier call gave up while it made the study, and may have been mended since.
 
     No trial of it was begun, and what it was to optimize, or first, may be another by now.
     """
-    return (
-        study.user_attrs.keys() <= {"maker", STUDY_ID}
-        and all(t.state == TrialState.WAITING and "variant" in t.user_attrs for t in study.trials)
-        and (bool(study.trials) or study.directions != _directions(declaration))
-    )
+    begun = any(trial.state != TrialState.WAITING for trial in study.trials)
+    return "declaration" not in study.user_attrs and not begun and _is_abandoned(study)
+
+
+def _is_abandoned(study: optuna.Study) -> bool:
+    """Whether the lab made a study, by a process that is no more, or by this one."""
+    maker = study.user_attrs.get(_MAKER)
+    return maker is not None and (maker == this_process() or is_dead(maker))
 
 
 def _check_ours(declaration: StudyDeclaration, study: optuna.Study, shown: str) -> None:
@@ -313,9 +325,8 @@ def _study(declaration: StudyDeclaration, study_name: str, storage: RDBStorage) 
 
 def _wait_for_maker(study: optuna.Study) -> None:
     """Wait while another machine's process may be filling a study that it has just made."""
-    maker = study.user_attrs.get("maker")
+    maker = study.user_attrs.get(_MAKER)
     if maker is None or is_dead(maker):
-        study.set_user_attr("maker", this_process())
         return
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while "declaration" not in study.user_attrs and time.monotonic() < deadline:

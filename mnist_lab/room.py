@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -51,9 +52,8 @@ def check_artifacts(location: str) -> None:
     Raises:
         RoomError: as `check_database`.
     """
-    parts = urlsplit(location)
-    if parts.scheme in ("", "file"):
-        _check(Path(unquote(parts.path)), "the folder of the runs' files and models")
+    if place := _local(location):
+        _check(place, "the folder of the runs' files and models")
 
 
 def elsewhere(location: str, database: Path | None) -> str:
@@ -66,18 +66,25 @@ def elsewhere(location: str, database: Path | None) -> str:
         location: MLflow's address of the place.
         database: the store's file; None for a server's.
     """
-    parts = urlsplit(location)
-    if database != Path("mlflow.db").absolute() or parts.scheme not in ("", "file"):
+    place = _local(location)
+    if database != Path("mlflow.db").absolute() or place is None:
         return ""
-    place, here = Path(unquote(parts.path)), Path.cwd().resolve()
-    if here in (place, *place.resolve().parents):
+    # The folder, or its mlruns, may be a link.
+    if {Path.cwd(), Path.cwd().resolve()} & {*place.parents, *place.resolve().parents}:
         return ""
     there = "" if os.path.isdir(place) else ", which is not there and will be made"
     return (
-        f"note: files and models of these runs are kept in {place}{there}: their experiment began "
-        "in another folder, or under another name of this one. For a record that is all here, "
-        "begin a new one in a folder without mlflow.db"
+        f"note: files and models of these runs are kept in {place}{there}; MLflow noted that place "
+        "when their experiment began. For a record that is all here, begin a new one in a folder "
+        "without mlflow.db"
     )
+
+
+def _local(location: str) -> Path | None:
+    """The folder of MLflow's address, which is a path as it is or file:///…; else None."""
+    if location.startswith("file:"):
+        return Path(unquote(urlsplit(location).path))
+    return None if re.match(r"[\w+-]+:", location) else Path(location)
 
 
 def check_temporary() -> None:

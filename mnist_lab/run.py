@@ -175,7 +175,7 @@ class Run:
         test_loss: float,
         test_accuracy: float,
         model: keras.Model,
-        answers: np.ndarray | None = None,
+        answers: np.ndarray,
     ) -> None:
         """The final metrics at the last epoch's step, the model, and its answers.
 
@@ -185,8 +185,7 @@ class Run:
             model: logged as `model`.
             answers: (n,) uint8, the model's digit for each test image, as test_answers.npy.
         """
-        if answers is not None:
-            self._file(ANSWERS, lambda path: np.save(path, answers.astype(np.uint8)))
+        self._file(ANSWERS, lambda path: np.save(path, answers.astype(np.uint8)))
         # A process that is killed from here on leaves a run that can be closed as it is.
         self._batch(tags={**self._model(model), "epochs_done": str(self.epochs_done)})
         final = {"test_loss": test_loss, "test_accuracy": test_accuracy, **self._taken()}

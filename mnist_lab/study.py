@@ -277,10 +277,14 @@ class _Call:
             known besides is kept back for it.
         """
         from mnist_lab import postgresql
-        from mnist_lab.files import locked
+        from mnist_lab.files import locked, opened
 
         with ExitStack() as stack:
-            stack.enter_context(locked(self.file, self._tell_waiting))
+            try:  # an editor may have put another file in its place, which others will open
+                file = stack.enter_context(opened(self.path))
+            except UserError:  # it is gone
+                file = self.file
+            stack.enter_context(locked(file, self._tell_waiting))
             if postgresql.is_postgresql(self.url):  # there may be other machines
                 confirmation = f"confirmation of {self.study}"
                 alone = postgresql.alone_on(self.url, confirmation, self._tell_waiting)

@@ -78,6 +78,12 @@ def _trainings(records: Sequence[RunRecord]) -> list[RunRecord]:
     return sorted(found, key=lambda record: (record.start_ms, record.run_id))
 
 
+def counted(runs: pd.DataFrame) -> pd.Series[bool]:
+    """Which runs count: those that finished, and those that failed by themselves."""
+    failed = (runs["status"] == "FAILED") & runs["failed_by_itself"].fillna(False).astype(bool)
+    return (runs["status"] == "FINISHED") | failed
+
+
 def no_runs() -> pd.DataFrame:
     """The table that `runs` gives where there are none."""
     return _table([])

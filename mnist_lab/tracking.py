@@ -27,7 +27,7 @@ from mnist_lab.connection import (
     without_password,
 )
 from mnist_lab.declared import nearest
-from mnist_lab.delivery import deliver, log_batch
+from mnist_lab.delivery import deliver, experiment_of, log_batch
 from mnist_lab.interrupts import held, is_interrupt
 from mnist_lab.line import Line
 from mnist_lab.measured import PARENT_TAG, PROCESS_TAG, Measured
@@ -41,7 +41,6 @@ from mnist_lab.sqlite_store import EpochRecord, RunRecord
 __all__ = ["PARENT_TAG", "PROCESS_TAG", "Run", "Store", "open_store"]
 
 _VIEW = "mnist_lab"
-_KIND = "custom_model_development"
 _LOCAL_PAGES = "http://127.0.0.1:5000"
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
@@ -70,7 +69,7 @@ class Store:
         Raises:
             RoomError: its files and models could not be written.
         """
-        found = self._line.ask(lambda client: _experiment(client, name))
+        found = self._line.ask(lambda client: experiment_of(client, name))
         check_artifacts(found.artifact_location)
         said = elsewhere(found.artifact_location, sqlite_store.local_path(self.uri))
         if said and name not in self._told:
@@ -150,15 +149,15 @@ class Store:
     def how_to_look(self, experiment_id: str) -> str:
         """What to do to see an experiment's runs in MLflow's pages, its link on a line of its own.
 
-        `mlflow ui` shows the database of the current folder, whatever MLFLOW_TRACKING_URI says.
+        `mlflow ui` shows MLflow's default store, whatever MLFLOW_TRACKING_URI says.
         """
         link = self.link(experiment_id)
         if self.uri.startswith("http"):
             return f"open\n  {link}"
-        path = sqlite_store.local_path(self.uri)
-        here = path is not None and path == Path("mlflow.db").absolute()
-        other = "" if here else f" --backend-store-uri {shlex.quote(without_password(self.uri))}"
-        return f"mlflow ui{other}, then open\n  {link}"
+        if self.uri == local_uri("sqlite:///mlflow.db") and "MLFLOW_TRACKING_URI" not in os.environ:
+            return f"mlflow ui, then open\n  {link}"
+        uri = shlex.quote(without_password(self.uri))
+        return f"mlflow ui --backend-store-uri {uri}, then open\n  {link}"
 
     def link(self, experiment_id: str) -> str:
         """The address of the experiment's table of training runs in MLflow's pages."""
@@ -419,18 +418,6 @@ def open_store(create: bool = True, uri: str | None = None, beside: Beside | Non
             f"({said}); expected {ACCEPTED}"
         ) from None
     return store
-
-
-def _experiment(client: mlflow.MlflowClient, name: str) -> mlflow.entities.Experiment:
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            client.create_experiment(name, tags={"mlflow.experimentKind": _KIND})
-        except mlflow.MlflowException:  # another process made it just now, or the next line fails
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    return found or client.get_experiment_by_name(name)
 
 
 def _active(found: mlflow.entities.Experiment) -> str:

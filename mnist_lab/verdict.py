@@ -14,7 +14,7 @@ from tabulate import tabulate
 from mnist_lab.comparison import IMAGES, MARGIN, compare
 from mnist_lab.estimates import ComparisonError
 from mnist_lab.sqlite_store import RunRecord
-from mnist_lab.tables import FIELD_COLUMNS
+from mnist_lab.tables import FIELD_COLUMNS, counted
 
 Row = dict[Hashable, Any]
 
@@ -129,8 +129,7 @@ def judged_runs(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
         themselves; of two with the same seed the first.
     """
     own = _asked_for(runs, asked)
-    failed = (own["status"] == "FAILED") & own["failed_by_itself"].fillna(False).astype(bool)
-    chosen = own[(own["status"] == "FINISHED") | failed]
+    chosen = own[counted(own)]
     return _ordered(chosen.drop_duplicates(["variant", "seed"]), asked)
 
 

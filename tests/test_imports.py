@@ -27,6 +27,7 @@ ALLOWED = {
         "question",
         "recording",
         "sqlite_store",
+        "tables",
         "tracking",
         "work",
     },

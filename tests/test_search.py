@@ -79,7 +79,7 @@ def test_values_that_are_refused_together_cost_their_trial_alone(
     assert failed["reason"].startswith("RunConfig: residual")
     # What was refused, and the circumstances, as of any other run.
     assert (failed["hidden"], failed["residual"], failed["batch_size"]) == ("8", True, 50)
-    assert (failed["seed"], failed["trial"]) == (0, failed["trial"])
+    assert failed["seed"] == 0
     assert len(failed["data_sha256"]) == 64
     assert failed["duration"] > 0
     run_ = mlflow.MlflowClient().get_run(failed["run_id"])
@@ -367,6 +367,16 @@ def test_a_study_that_began_no_trial_can_be_edited(run: Command, workspace: Path
     done = run(text.replace("8,", "10,"))
     assert done.returncode == 0, done.stderr
     assert len(lab.runs("s")) == 1
+
+
+def test_an_empty_study_of_something_else_is_not_deleted(run: Command, workspace: Path) -> None:
+    url = f"sqlite:///{workspace}/studies/s.db"
+    optuna.create_study(study_name="s data=few", storage=url, direction="minimize")
+    text = f"trials = 1\n{CONFIG}[search]\nhidden = {{ type = 'int', low = 8, high = 16 }}\n"
+    done = run(text)
+    assert done.returncode == 2
+    assert "is not a study of mnist_lab: 0 trials were begun by something else" in done.stderr
+    assert study(workspace).direction.name == "MINIMIZE"
 
 
 def test_the_file_of_a_study_may_be_renamed_meanwhile(

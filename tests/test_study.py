@@ -356,6 +356,11 @@ def test_progress_is_drawn_on_a_terminal(study: Path, workspace: Path) -> None:
         ("seed = 3", 'metric = "test_accuracy"', "did you mean 'val_accuracy'?"),
         ("[search]", "[serch]", "serch: unknown key; did you mean 'search'?"),
         (
+            "seed = 3",
+            'seed = 3\nfirst = { a = """in [0, 1)\n""" }\npruner = "medan"',
+            "small.toml:7: pruner: 'medan' is not accepted",
+        ),
+        (
             "[search]",
             '[search.patch_size]\nchoices = [\n  [4],\n  [7]\n]\ntype = "in"\n[search]',
             "small.toml:15: search.patch_size.type: 'in' is not accepted",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shlex
@@ -17,11 +18,11 @@ import numpy as np
 import pytest
 
 import mnist_lab as lab
-from mnist_lab import provenance, sqlite_store, unsent
+from mnist_lab import provenance, room, sqlite_store, unsent
 from mnist_lab.data import MNIST
 from mnist_lab.process import this_process
 from mnist_lab.tables import EPOCH_METRICS
-from mnist_lab.tracking import Store, open_store
+from mnist_lab.tracking import Run, Store, open_store
 from tests.records import record
 
 
@@ -105,8 +106,56 @@ def test_how_to_look_at_runs_opens_the_store_that_has_them(
     assert called == ["mlflow", "ui", "--backend-store-uri"]
     assert sqlite_store.local_path(uri) == other / "mlflow.db"
     assert link == store.link("7")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    assert (
+        open_store()
+        .how_to_look("7")
+        .startswith(f"mlflow ui --backend-store-uri sqlite:///{workspace}")
+    )
     served = Store("http://someone:secret@lab.example:5000")
     assert served.how_to_look("7").startswith("open\n  http://someone:***@lab.example:5000/#/")
+
+
+def test_a_killed_or_broken_training_tells_how_long_it_took(
+    store: Store, small: lab.Dataset
+) -> None:
+    experiment = store.experiment("test")
+    config = lab.RunConfig(hidden=(8,), epochs=2)
+    taken: dict[str, Run] = {}
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        store.run(experiment, "killed", tags={}) as run,
+    ):
+        taken["killed"] = run
+        run.log_start(config, 0, 1, small, 1)
+        run.log_epoch(lab.Epoch(1, 0.5, 0.9, 0.5, 0.9, 2.5))
+        raise KeyboardInterrupt
+    with store.run(experiment, "refused", tags={}) as run:
+        taken["refused"] = run
+        run.log_refused({"hidden": "8"}, {"values": "{}"}, 0, small)
+        run.fail("refused")
+    with store.run(experiment, "parent", tags={}) as run:
+        taken["parent"] = run
+    client = mlflow.MlflowClient()
+    metrics = {name: client.get_run(run.id).data.metrics for name, run in taken.items()}
+    assert metrics["killed"]["train_seconds"] == 2.5
+    assert metrics["killed"]["duration"] > 0
+    assert list(metrics["refused"]) == ["duration"]
+    assert metrics["parent"] == {}
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_files_in_this_folder_or_behind_its_link_are_not_elsewhere(
+    workspace: Path, tmp_path_factory: pytest.TempPathFactory, linked: bool
+) -> None:
+    if linked:
+        (workspace / "mlruns").symlink_to(tmp_path_factory.mktemp("large"))
+    database = workspace / "mlflow.db"
+    for address in (f"{workspace}/mlruns/1", f"file://{workspace}/mlruns/1", "mlflow-artifacts:/1"):
+        assert room.elsewhere(address, database) == ""
+    assert "kept in /C#/a?b/%41" in room.elsewhere("/C#/a?b/%41/mlruns/1", database)
+    assert "kept in /a b/mlruns" in room.elsewhere("file:///a%20b/mlruns/1", database)
+    assert room.elsewhere("/other/mlruns/1", Path("/other/mlflow.db")) == ""
 
 
 def test_where_files_are_kept_elsewhere_it_is_said_once(
