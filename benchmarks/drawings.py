@@ -37,7 +37,7 @@ DRAWN = {
     "threads": ("hidden batch_size", "1 thread / all", "an epoch on one thread beside all"),
     "workers": ("net team", "ratio", "trials an hour beside those in process"),
     "records": ("case", "median_s", "seconds"),
-    "reading": ("case of store", "ratio to mlflow.search_runs", "time beside `mlflow.search_runs`"),
+    "reading": ("case of store", "ratio to search_runs", "time beside `mlflow.search_runs`"),
     "first_run": ("case", "median_s", "seconds"),
     "memory": ("case", "ratio to fit and evaluate", "peak beside the notebook's script's"),
 }

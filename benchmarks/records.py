@@ -202,7 +202,7 @@ def reading(what: str, where: str) -> Rows:
     return [
         {"of": what, "store": where, "case": case}
         | spread(values, "s")
-        | ratios(values, seconds[peer], f"ratio to {peer}")
+        | ratios(values, seconds[peer], "ratio to search_runs")
         for case, values in seconds.items()
     ]
 

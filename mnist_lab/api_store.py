@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from mnist_lab.mlflow_backend import mlflow
-from mnist_lab.sqlite_store import EpochRecord, RunRecord
+from mnist_lab.records import EpochRecord, RunRecord
 
 _SEARCH = "/api/2.0/mlflow/runs/search"
 _HISTORIES = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"

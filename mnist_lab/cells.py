@@ -18,7 +18,7 @@ from mnist_lab.importing import uncollected
 from mnist_lab.process import KILLED, is_dead, is_here
 from mnist_lab.progress import Progress
 from mnist_lab.question import Candidate
-from mnist_lab.sqlite_store import RunRecord
+from mnist_lab.records import RunRecord
 from mnist_lab.tables import counted
 from mnist_lab.tracking import Store
 from mnist_lab.work import Bench, Team

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import dask
 import distributed
 
-from mnist_lab import provenance, sqlite_store
+from mnist_lab import provenance, sqlite_uri
 from mnist_lab.config import UserError
 from mnist_lab.connection import TrackingError, local_uri
 from mnist_lab.data import Dataset, load_data, load_mnist
@@ -256,7 +256,7 @@ def running_cluster(address: str, place: Place, storage: str | None = None) -> I
         (place.tracking_uri, "MLFLOW_TRACKING_URI=http://HOST:PORT of an `mlflow server`"),
         (storage or "", "--storage postgresql://USER@HOST/DATABASE"),
     ):
-        if host not in _HERE and sqlite_store.local_path(written):
+        if host not in _HERE and sqlite_uri.local_path(written):
             raise ClusterError(
                 f"--scheduler: the workers of {address} cannot write to {written}, a file of this "
                 f"machine; expected {expected} that all of them reach"

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from mnist_lab import sqlite_store
+from mnist_lab import sqlite_uri
 from mnist_lab.config import UserError
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -47,14 +47,14 @@ def without_password(uri: str) -> str:
 def local_uri(uri: str) -> str:
     """`uri`, that of an sqlite file by its whole path: it means the same in any folder.
 
-    MLflow's default quotes what need not be, for which see `sqlite_store.file_uri`.
+    MLflow's default quotes what need not be, for which see `sqlite_uri.file_uri`.
     """
-    path = sqlite_store.local_path(uri)
+    path = sqlite_uri.local_path(uri)
     if path is None:
         return uri
     database, mark, query = uri.partition("?")
     scheme = database.partition(":")[0]
-    whole = sqlite_store.file_uri(path.absolute()).removeprefix("sqlite")
+    whole = sqlite_uri.file_uri(path.absolute()).removeprefix("sqlite")
     return f"{scheme}{whole}{mark}{query}"
 
 
@@ -71,11 +71,11 @@ def probe(uri: str, shown: str) -> None:
             f"MLFLOW_TRACKING_URI: {shown} is no URL ({error}); expected {ACCEPTED}"
         ) from None
     scheme = parts.scheme.partition("+")[0]
-    if sqlite_store.in_memory(uri):
+    if sqlite_uri.in_memory(uri):
         raise TrackingError(
             f"MLFLOW_TRACKING_URI: {shown} is in the memory of one process; expected {ACCEPTED}"
         )
-    if path := sqlite_store.local_path(uri):
+    if path := sqlite_uri.local_path(uri):
         if not os.path.isdir(path.parent) or os.path.isdir(path):  # also where one may not look
             raise TrackingError(
                 f"MLFLOW_TRACKING_URI: {shown} is no file in a folder that there is; "

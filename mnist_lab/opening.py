@@ -20,7 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from mnist_lab import postgresql, sqlite_store
+from mnist_lab import postgresql, sqlite_uri
 from mnist_lab.conditional import ConditionalSpace, SpaceError
 from mnist_lab.config import RunConfig, RunFields, UserError
 from mnist_lab.connection import alone, first_line, without_password
@@ -72,8 +72,8 @@ def make_storage(url: str) -> RDBStorage:
         StudyError: it cannot be used.
         RoomError: it could not be written.
     """
-    path = sqlite_store.local_path(url)
-    if sqlite_store.in_memory(url):
+    path = sqlite_uri.local_path(url)
+    if sqlite_uri.in_memory(url):
         raise StudyError(
             f"--storage: {url} is in the memory of one process; expected a database that lasts, "
             "such as sqlite:///studies/NAME.db"
@@ -84,7 +84,7 @@ def make_storage(url: str) -> RDBStorage:
         if path is not None and not path.exists():
             # All of it or nothing: half the tables are there if this process is killed now.
             with whole(path) as unfinished:
-                _storage(sqlite_store.file_uri(unfinished)).engine.dispose()
+                _storage(sqlite_uri.file_uri(unfinished)).engine.dispose()
         _check_own(url)
         return _storage(url)
     except StudyError:
@@ -151,7 +151,7 @@ def _storage(url: str, made: bool = False) -> RDBStorage:
 
 def _patience(url: str) -> dict[str, Any]:
     """Of an engine: whoever waits for a writer would give up after 5 seconds by default."""
-    return {"connect_args": {"timeout": 60}} if sqlite_store.local_path(url) else {}
+    return {"connect_args": {"timeout": 60}} if sqlite_uri.local_path(url) else {}
 
 
 def alone_with(url: str, what: str = "storage") -> AbstractContextManager[None]:
@@ -164,7 +164,7 @@ def alone_with(url: str, what: str = "storage") -> AbstractContextManager[None]:
     """
     if postgresql.is_postgresql(url):
         return postgresql.alone_on(url, what)
-    path = sqlite_store.local_path(url) or Path("storage")
+    path = sqlite_uri.local_path(url) or Path("storage")
     # Where there is no folder, opening the storage says so.
     return alone(path) if os.path.isdir(path.parent) else contextlib.nullcontext()
 
@@ -194,7 +194,7 @@ def open_study(
         StudyError: the storage cannot be used, or holds a different study of this name.
     """
     declared = _told(declaration, data, space)
-    path = sqlite_store.local_path(url)
+    path = sqlite_uri.local_path(url)
     folder = None if path is None else path.parent
     if folder is not None and os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
         raise unusable(url, PermissionError(f"{folder} may not be looked into"))
@@ -208,7 +208,7 @@ def open_study(
         if _is_mended(study, declared):
             optuna.delete_study(study_name=study_name, storage=storage)
             study = _study(declaration, study_name, storage)
-        if "declaration" not in study.user_attrs and not sqlite_store.local_path(url):
+        if "declaration" not in study.user_attrs and not sqlite_uri.local_path(url):
             _wait_for_maker(study)
         if _is_unfinished(study):
             optuna.delete_study(study_name=study_name, storage=storage)

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mnist_lab.opening import STUDY_ID
 from mnist_lab.process import KILLED, is_dead, is_here
+from mnist_lab.records import RunRecord
 from mnist_lab.retries import (
     counts,
     finish_failing,
@@ -20,7 +21,6 @@ from mnist_lab.retries import (
     try_again,
     was_called_off,
 )
-from mnist_lab.sqlite_store import RunRecord
 from mnist_lab.tracking import PARENT_TAG, Store
 
 PROCESS = "process"

@@ -19,7 +19,7 @@ from mnist_lab.estimates import ComparisonError
 from mnist_lab.process import KILLED, is_dead
 from mnist_lab.progress import Progress
 from mnist_lab.question import ExperimentDeclaration
-from mnist_lab.sqlite_store import RunRecord
+from mnist_lab.records import RunRecord
 from mnist_lab.standing import Choice, Standing, edited
 from mnist_lab.tables import no_runs, runs
 from mnist_lab.tracking import Run, Store

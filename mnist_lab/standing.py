@@ -13,7 +13,7 @@ import pandas as pd
 from mnist_lab.cells import Cell, Recorded
 from mnist_lab.config import RunConfig
 from mnist_lab.question import Candidate, ExperimentDeclaration
-from mnist_lab.sqlite_store import RunRecord
+from mnist_lab.records import RunRecord
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mnist_lab.config import RunConfig
-from mnist_lab.sqlite_store import EpochRecord, RunRecord
+from mnist_lab.records import EpochRecord, RunRecord
 from mnist_lab.tracking import PARENT_TAG, Store, open_store
 
 EPOCH_METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds")

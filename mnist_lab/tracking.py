@@ -15,7 +15,7 @@ from types import MappingProxyType
 import click
 import numpy as np
 
-from mnist_lab import api_store, provenance, sqlite_store
+from mnist_lab import api_store, provenance, sqlite_store, sqlite_uri
 from mnist_lab.connection import (
     ACCEPTED,
     TrackingError,
@@ -34,9 +34,9 @@ from mnist_lab.measured import PARENT_TAG, PROCESS_TAG, Measured
 from mnist_lab.mlflow_backend import mlflow
 from mnist_lab.new_store import Beside, make
 from mnist_lab.process import this_process
+from mnist_lab.records import EpochRecord, RunRecord
 from mnist_lab.room import check_artifacts, check_database, check_temporary, elsewhere
 from mnist_lab.run import ANSWERS, REASON_LENGTH, Run
-from mnist_lab.sqlite_store import EpochRecord, RunRecord
 
 __all__ = ["PARENT_TAG", "PROCESS_TAG", "Run", "Store", "open_store"]
 
@@ -71,7 +71,7 @@ class Store:
         """
         found = self._line.ask(lambda client: experiment_of(client, name))
         check_artifacts(found.artifact_location)
-        said = elsewhere(found.artifact_location, sqlite_store.local_path(self.uri))
+        said = elsewhere(found.artifact_location, sqlite_uri.local_path(self.uri))
         if said and name not in self._told:
             click.echo(said, err=True)
             self._told.add(name)
@@ -336,7 +336,7 @@ class Store:
 
     def runs(self, experiment_id: str) -> list[RunRecord]:
         """All active runs of an experiment, the newest first."""
-        if path := sqlite_store.local_path(self.uri):
+        if path := sqlite_uri.local_path(self.uri):
             return self._line.ask(lambda _: sqlite_store.read_runs(path, experiment_id))
         if not self.uri.startswith("http"):
             return self.runs_by_api(experiment_id)
@@ -353,7 +353,7 @@ class Store:
             experiment_id: which.
             runs: its runs, if they were read already.
         """
-        if path := sqlite_store.local_path(self.uri):
+        if path := sqlite_uri.local_path(self.uri):
             return self._line.ask(lambda _: sqlite_store.read_epochs(path, experiment_id))
         known = self.runs(experiment_id) if runs is None else runs
         if not self.uri.startswith("http"):
@@ -387,7 +387,7 @@ def open_store(create: bool = True, uri: str | None = None, beside: Beside | Non
     """
     uri = local_uri(uri or mlflow.get_tracking_uri())
     shown = without_password(uri)
-    path = sqlite_store.local_path(uri)
+    path = sqlite_uri.local_path(uri)
     probe(uri, shown)
     missing = path is not None and not os.path.exists(path)  # or in a folder not to be looked into
     if missing and not create:

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from mnist_lab.comparison import IMAGES, MARGIN, compare
 from mnist_lab.estimates import ComparisonError
-from mnist_lab.sqlite_store import RunRecord
+from mnist_lab.records import RunRecord
 from mnist_lab.tables import FIELD_COLUMNS, counted
 
 Row = dict[Hashable, Any]

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 import mnist_lab as lab
-from mnist_lab import api_store, sqlite_store
+from mnist_lab import api_store, records, sqlite_store, sqlite_uri
 from mnist_lab.tracking import Store, open_store
 from tests.conftest import served
 from tests.records import copy_run, log_history, record
 
 
-def plain(record: sqlite_store.RunRecord) -> str:
+def plain(record: records.RunRecord) -> str:
     """A run, whatever the order of its parameters, tags and metrics; NaN is NaN."""
     values = vars(record)
     return repr({k: sorted(v.items()) if isinstance(v, dict) else v for k, v in values.items()})
@@ -30,7 +30,7 @@ def test_both_ways_of_reading_agree(store: Store, small: lab.Dataset) -> None:
     with store.run(experiment, "diverged", tags={"kind": "training"}) as run:
         run.log_epoch(lab.Epoch(1, math.nan, 0.1, math.nan, 0.1, 0.5))
         run.fail("loss nan")
-    path = sqlite_store.local_path(store.uri)
+    path = sqlite_uri.local_path(store.uri)
     assert path is not None
     fast, slow = sqlite_store.read_runs(path, experiment), store.runs_by_api(experiment)
     assert len(fast) == 4
@@ -75,7 +75,7 @@ def test_a_server_records_the_same(
 
 def test_a_server_is_asked_for_as_many_histories_as_it_gives_at_once() -> None:
     def sizes(*epochs: str) -> list[int]:
-        runs = [sqlite_store.RunRecord("", "", "", 0, 0, {"epochs": text}) for text in epochs]
+        runs = [records.RunRecord("", "", "", 0, 0, {"epochs": text}) for text in epochs]
         return [len(part) for part in api_store._parts(runs)]
 
     assert sizes() == []

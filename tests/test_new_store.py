@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from mnist_lab.new_store import Beside
-from mnist_lab.sqlite_store import file_uri
+from mnist_lab.sqlite_uri import file_uri
 from mnist_lab.tracking import open_store
 from tests.conftest import ROOT, environment
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import make_url
 
 import mnist_lab as lab
-from mnist_lab.sqlite_store import file_uri, local_path
+from mnist_lab.sqlite_uri import file_uri, local_path
 from mnist_lab.tracking import open_store
 from tests.conftest import Command, environment
 from tests.forked import Forked

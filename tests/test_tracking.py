@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import mnist_lab as lab
-from mnist_lab import provenance, room, sqlite_store, unsent
+from mnist_lab import provenance, room, sqlite_uri, unsent
 from mnist_lab.data import MNIST
 from mnist_lab.process import this_process
 from mnist_lab.tables import EPOCH_METRICS
@@ -104,7 +104,7 @@ def test_how_to_look_at_runs_opens_the_store_that_has_them(
     command, _, link = open_store().how_to_look("7").partition(", then open\n  ")
     *called, uri = shlex.split(command)
     assert called == ["mlflow", "ui", "--backend-store-uri"]
-    assert sqlite_store.local_path(uri) == other / "mlflow.db"
+    assert sqlite_uri.local_path(uri) == other / "mlflow.db"
     assert link == store.link("7")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     assert (
