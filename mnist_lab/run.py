@@ -103,28 +103,22 @@ class Run:
             params["parameters"] = str(parameters)
         tags = {"threads": str(threads), "config_digest": config.digest()}
         tags |= {f"optimizer.{name}": str(value) for name, value in constants.items()}
-        self._circumstances(params, tags, seed, data)
+        self.log_circumstances(params, tags, seed, data)
         self.log_text("config.toml", config.to_toml())
         logged_model.prepare()
 
     @held()
-    def log_refused(
+    def log_circumstances(
         self, params: Mapping[str, str], tags: Mapping[str, str], seed: int, data: Digits
     ) -> None:
-        """What is known of a training whose values are no configuration.
+        """Machine, code and data of a training; alone, where its values are no configuration.
 
         Args:
-            params: the values that are refused.
+            params: its values.
             tags: more of them.
             seed: of the training.
             data: the digits.
         """
-        self._circumstances(params, tags, seed, data)
-
-    def _circumstances(
-        self, params: Mapping[str, str], tags: Mapping[str, str], seed: int, data: Digits
-    ) -> None:
-        """Parameters and tags, and with them machine, code and data."""
         self._is_training = True
         git = provenance.git_state()
         mine = {

@@ -312,7 +312,7 @@ class _Search:
         with self._store.run(
             self._experiment_id, name, tags=self._tags(trial), parent=parent
         ) as run:
-            run.log_refused(*self._values(trial), self._declaration.seed, self._data)
+            run.log_circumstances(*self._values(trial), self._declaration.seed, self._data)
             run.fail(reason)
             trial.set_user_attr("run_id", run.id)
             trial.set_user_attr(REFUSED, True)

@@ -132,7 +132,7 @@ def test_a_killed_or_broken_training_tells_how_long_it_took(
         raise KeyboardInterrupt
     with store.run(experiment, "refused", tags={}) as run:
         taken["refused"] = run
-        run.log_refused({"hidden": "8"}, {"values": "{}"}, 0, small)
+        run.log_circumstances({"hidden": "8"}, {"values": "{}"}, 0, small)
         run.fail("refused")
     with store.run(experiment, "parent", tags={}) as run:
         taken["parent"] = run
