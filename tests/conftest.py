@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -104,17 +103,28 @@ def bare_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store as `open_store` makes it, which takes MLflow a second or two."""
+def _made_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A store as `open_store` makes it, which takes MLflow a second or two: the file's bytes.
+
+    A file would be shared by all tests, and one of them would write to it.
+    """
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     open_store(uri=f"sqlite:///{path}")
+    return path.read_bytes()
+
+
+@pytest.fixture
+def empty_store(_made_store: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that has no runs yet, in a folder of its own."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    path.write_bytes(_made_store)
     return path
 
 
 @pytest.fixture
-def workspace(bare_workspace: Path, empty_store: Path) -> Path:
+def workspace(bare_workspace: Path, _made_store: bytes) -> Path:
     """A folder as the current one, with MLflow's default store, which has no runs yet."""
-    shutil.copy(empty_store, bare_workspace / "mlflow.db")
+    (bare_workspace / "mlflow.db").write_bytes(_made_store)
     return bare_workspace
 
 
