@@ -17,6 +17,7 @@ from mnist_lab.comparison import IMAGES, compare
 from mnist_lab.declaration import read
 from mnist_lab.figures import differences, save
 from mnist_lab.question import ExperimentDeclaration
+from mnist_lab.standing import is_edge
 from mnist_lab.verdict import readable_verdict
 
 EXPERIMENTS = ROOT / "experiments"
@@ -53,7 +54,10 @@ def summary() -> str:
         first = table.iloc[0]
         half = (first["high"] - first["low"]) / 2
         baseline = f"{first['variant']}: {first['mean']:.4f} ± {half:.4f}, n={first['n']}"
-        lines.append(f"| {declared(name).question} | {baseline} | {_answer(table)} |")
+        edges = ", ".join(_at_edge(name))
+        doubt = f". Tuned to an edge of what was tried, beyond which they may do better: {edges}"
+        answer = _answer(table) + (doubt if edges else "")
+        lines.append(f"| {declared(name).question} | {baseline} | {answer} |")
     return "\n".join(lines)
 
 
@@ -114,8 +118,28 @@ def _tuned(name: str) -> str:
     )["tuned"]
     if not len(chosen):
         return ""
-    listed = ", ".join(f"{variant}: {values.iloc[0]}" for variant, values in chosen)
+    edges = _at_edge(name)
+    listed = ", ".join(
+        f"{variant}: {values.iloc[0]}"
+        + (" (the edge of its candidates: a better one may lie outside)" * (variant in edges))
+        for variant, values in chosen
+    )
     return f"Tuned on validation images by seeds of their own: {listed}."
+
+
+def _at_edge(name: str) -> list[str]:
+    """The variants that tuning gave the least or the greatest of their candidates."""
+    asked, runs = declared(name), recorded(name)
+    told = runs[runs["stage"] == "verdict"].groupby("variant", sort=False)["tuned"].first()
+    return [
+        variant
+        for variant in asked.variants
+        for candidate in asked.candidates(variant)
+        if str(candidate) == told.get(variant)
+        and any(
+            is_edge(candidate.tuned[key], values) for key, values in asked.grid(variant).items()
+        )
+    ]
 
 
 if __name__ == "__main__":

@@ -218,6 +218,9 @@ def _draw(
         drawn[folder / "study" if questions else folder] = pictures.of_study(
             pictures.newest(trials), name, store
         )
+    if not any(drawn.values()):
+        click.echo("\nNo figures: no training that they would show is complete.", err=True)
+        return
     for place, figures in drawn.items():
         try:
             paths = save_all(figures, place)
@@ -261,8 +264,11 @@ def _run(table: pd.DataFrame, text: str, data: Dataset) -> pd.Series[Any]:
         found = finished[finished["trial"] == int(text)]
     elif found.empty and len(text) >= _SHORTEST_ID:
         found = finished[finished["run_id"].str.startswith(text)]
+    if len(found) > 1 and (found["data_sha256"] == data.sha256).any():
+        found = found[found["data_sha256"] == data.sha256]
     if len(found) > 1:
-        ids = ", ".join(run_id[:12] for run_id in found["run_id"][:5])
+        began = found["start_time"].dt.strftime("%Y-%m-%d %H:%M")
+        ids = ", ".join((found["run_id"].str[:12] + " of " + began)[:5])
         raise UserError(f"--mcnemar: '{text}' fits {len(found)} runs; give the id of one: {ids}")
     if found.empty:
         names = [str(name) for name in finished["name"]]

@@ -327,7 +327,7 @@ class RunConfig(RunFields):
         ConfigError: unknown field, wrong type, out of range, or in contradiction to another.
     """
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, /, **fields: Any) -> None:
         try:
             given: dict[str, Any] = {name: plain(value) for name, value in fields.items()}
             super().__init__(**given)
@@ -379,9 +379,10 @@ class RunConfig(RunFields):
     def from_toml(cls, text: str) -> Self:
         """Read what `to_toml` wrote. Fields left out keep the baseline's values."""
         try:
-            return cls(**tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
+            fields = tomllib.loads(text)
+        except (ValueError, RecursionError) as error:  # of numbers and nestings without an end, too
             raise ConfigError(f"RunConfig: not TOML: {error}") from None
+        return cls(**fields)
 
 
 def as_params(fields: Mapping[str, object]) -> dict[str, str]:

@@ -17,7 +17,8 @@ from mnist_lab.cells import Cell, Recorded, close_dead_runs, train_cells
 from mnist_lab.config import RunConfig
 from mnist_lab.data import Dataset
 from mnist_lab.estimates import ComparisonError
-from mnist_lab.outcome import CONFIRMED, CONFIRMED_TRIAL
+from mnist_lab.measured import CONFIRMED_TRIAL
+from mnist_lab.outcome import CONFIRMED
 from mnist_lab.progress import Progress
 from mnist_lab.question import Candidate
 from mnist_lab.tables import runs

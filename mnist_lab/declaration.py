@@ -63,7 +63,7 @@ def read(path: Path, model: type[Model]) -> Model:
         raise ConfigError(f"{path}{_broken_at(text)}: not TOML: {error}") from None
     try:
         declared = model(**content)
-        problems = list(declared.problems())
+        problems = list(dict.fromkeys(declared.problems()))
     except ValidationError as error:
         problems = list(describe(error, model))
     if problems:
@@ -74,6 +74,29 @@ def read(path: Path, model: type[Model]) -> Model:
 def mistaken(path: Path, key: str, what: str) -> ConfigError:
     """What is said of a mistake in a file that shows only once more is known, the data say."""
     return _mistaken(path, path.read_text(encoding="utf-8-sig"), [(key, what)])
+
+
+def check_held_out(path: Path, key: str, images: int, least: int, of: int, data: str) -> None:
+    """Refuse to hold out more of the training images than there are.
+
+    Args:
+        path: of the file.
+        key: in it, that says how many are held out.
+        images: as many.
+        least: what the key accepts.
+        of: how many training images there are.
+        data: their name.
+
+    Raises:
+        ConfigError: no training image would be left.
+    """
+    if images >= of:
+        raise mistaken(
+            path,
+            key,
+            f"{images} is not accepted: {data} has {of:,} training images, so it must be from "
+            f"{least} to {of - 1}",
+        )
 
 
 def _mistaken(path: Path, text: str, problems: list[tuple[str, str]]) -> ConfigError:

@@ -48,9 +48,11 @@ def as_tuple(value: object) -> object:
 
 
 def plain(value: Any) -> object:
-    """A number of NumPy's, as tables have them, as Python's own; in lists as well."""
+    """A number of NumPy's, as tables have them, as Python's own; in lists and tables as well."""
     if isinstance(value, list | tuple):
         return type(value)(map(plain, value))
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
     return value.item() if getattr(value, "shape", None) == () else value
 
 
@@ -71,8 +73,10 @@ def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[s
                 accepted = _SCALAR_OR_LIST if place in lists else _SCALAR
                 yield key, f"{_shown(detail['input'])} is not accepted: it should be {accepted}"
         elif detail["type"] == "extra_forbidden":
-            hint = nearest(keys[-1], known)
-            yield key, f"unknown key{hint or '.'} Known keys: {', '.join(sorted(known))}"
+            hint = nearest(keys[-1], known) or "."
+            if isinstance(detail["input"], dict) and len(keys) > 2:
+                hint += f' A name with a dot is written in quotes: "{keys[-2]}.{keys[-1]}".'
+            yield key, f"unknown key{hint} Known keys: {', '.join(sorted(known))}"
         elif detail["type"] == "missing":
             yield key, "missing; it must be given"
         elif detail["type"] == "union_tag_not_found":

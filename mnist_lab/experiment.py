@@ -10,7 +10,6 @@ import click
 
 from mnist_lab import options
 from mnist_lab.command import command
-from mnist_lab.config import ConfigError, UserError
 from mnist_lab.wording import plural
 
 if TYPE_CHECKING:
@@ -51,13 +50,16 @@ def main(
     power: float | None,
 ) -> None:
     """Run the experiment NAME: every variant with every seed, ending in a verdict."""
-    from mnist_lab.declaration import find, read
+    from mnist_lab.declaration import check_held_out, find, read
     from mnist_lab.files import check_folder, locked, opened, replace
     from mnist_lab.question import ExperimentDeclaration
 
     options.check_team(workers, scheduler)
-    if power is not None and output is not None:
-        raise click.UsageError("--output is for results; with --power nothing is trained")
+    beside = {"--output": output, "--workers": workers, "--scheduler": scheduler}
+    if power is not None and (given_too := [key for key, value in beside.items() if value]):
+        raise click.UsageError(
+            f"{' and '.join(given_too)} cannot be given with --power, which trains nothing"
+        )
     path = find(name, FOLDER, "experiment")
     declaration = read(path, ExperimentDeclaration)
     if output is not None:
@@ -66,11 +68,9 @@ def main(
     from mnist_lab.data import load_data, load_mnist
 
     data = load_mnist() if data_path is None else load_data(data_path)
-    try:
-        for size in declaration.validation_sizes():
-            data.split(size)  # refused before anything is written
-    except ConfigError as error:
-        raise UserError(f"{path}: {error}") from None
+    for key, size in declaration.held_out().items():  # refused before anything is written
+        least = 1 if key == "tuning_validation_size" else 0
+        check_held_out(path, key, size, least, len(data.train_labels), data.name)
     # Other data make another experiment, filed under the same name in MLflow.
     experiment = path.stem + (f" data={data.name}" if data_path is not None else "")
     if power is not None:

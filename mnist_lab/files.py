@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,9 +26,10 @@ def check_folder(path: Path, option: str) -> None:
             raise UserError(f"{option}: {path}: there is no folder {path.parent}/ to write it in")
         if path.is_dir():
             raise UserError(f"{option}: {path}: is a folder; expected the name of a file")
-        if _is_special(path):
-            with path.open("a"):
-                return
+        if _is_special(path):  # to open a pipe would wait for its reader, and then take it away
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return
         with tempfile.NamedTemporaryFile(dir=path.resolve().parent):
             return
     except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
@@ -49,23 +53,26 @@ def make_folder(path: Path, option: str) -> None:
 def replace(path: Path, text: str, option: str) -> None:
     """Write a file, or leave the one that is there as it is.
 
-    A link stays one: what it points to is written. So does a device or a pipe.
+    A link stays one: what it points to is written. So does a device or a pipe, and a file that is
+    open already under a name such as /dev/stdout gets the text at its end.
 
     Raises:
         UserError: names the option.
     """
     try:
         if _is_special(path):
-            path.write_text(text, encoding="utf-8")
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(text)
             return
         path = path.resolve()
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~_umask()
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+            "w", encoding="utf-8", dir=path.parent, prefix=".unfinished.", delete=False
         ) as draft:
             try:
                 draft.write(text)
                 draft.flush()
-                os.chmod(draft.name, 0o666 & ~_umask())
+                os.chmod(draft.name, mode)
                 os.replace(draft.name, path)
             except BaseException:
                 os.unlink(draft.name)
@@ -75,8 +82,10 @@ def replace(path: Path, text: str, option: str) -> None:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether something is there that is no file of text: a device, a pipe."""
-    return path.exists() and not path.is_file()
+    """Whether something is there that is not to be replaced: a device, a pipe, an open stream."""
+    # An open stream may lead to a file, of which others have written a part.
+    is_open = re.fullmatch(r"/dev/(stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+", str(path.absolute()))
+    return path.exists() and (is_open is not None or not path.is_file())
 
 
 def _unwritable(path: Path, option: str, error: Exception) -> UserError:

@@ -118,16 +118,18 @@ class Line:
 
     def _deliver(self, measured: Measured, folder: Path) -> str:
         """Send a run; what is said of one that was deleted in the store, which stays kept."""
-        try:
-            deliver(self.client, measured, folder)
-        except UserError as error:
-            if isinstance(error, TrackingError):
-                raise
-            del self._kept[measured.run_id]
-            return str(error)
-        unsent.forget(folder)
+        told = ""
+        with unsent.taken(folder) as kept:
+            if kept is not None:  # `send` may have sent it meanwhile
+                try:
+                    deliver(self.client, measured, folder)
+                    unsent.forget(folder)
+                except UserError as error:
+                    if isinstance(error, TrackingError):
+                        raise
+                    told = str(error)
         del self._kept[measured.run_id]
-        return ""
+        return told
 
     def _keep(self, measured: Measured, files: Path) -> None:
         try:

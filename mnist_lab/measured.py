@@ -10,6 +10,7 @@ from typing import NamedTuple
 from mnist_lab.wording import plural
 
 PARENT_TAG = "mlflow.parentRunId"
+CONFIRMED_TRIAL = "confirmed_trial"  # of a study's run: the trial that its verdict is about
 PROCESS_TAG = "process"  # who writes a run, or wrote it last: as `this_process` tells it
 
 

@@ -11,12 +11,11 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from mnist_lab.config import RunConfig
+from mnist_lab.measured import CONFIRMED_TRIAL
 from mnist_lab.retries import counts
 from mnist_lab.space import MAXIMIZED, StudyDeclaration
 from mnist_lab.tracking import Run
 
-# The tag of a study's run that says which trial its verdict is about.
-CONFIRMED_TRIAL = "confirmed_trial"
 # Metrics of a study's run: what its confirmation has come to.
 CONFIRMED = (
     *("confirmed_test_accuracy", "confirmed_p"),

@@ -71,15 +71,15 @@ def _spread(
         try:
             seeds = pd.read_csv(results, comment="#")
             seeds = seeds[(seeds["stage"] == "verdict") & (seeds["data_sha256"] == data_sha256)]
-        except (OSError, ValueError, KeyError) as error:
+            if len(seeds) > 1:
+                return paired_sd(seeds, seeds["variant"].iloc[0]), (
+                    f"the {len(seeds)} runs of {results}, as if pairs shared nothing but a number"
+                )
+        except (OSError, ValueError, KeyError, ComparisonError) as error:
             raise UserError(
                 f"--power: {results} is no table of results ({type(error).__name__}: {error}); "
                 "expected what `python -m mnist_lab.experiment NAME --output FILE` writes"
             ) from None
-        if len(seeds) > 1:
-            return paired_sd(seeds, seeds["variant"].iloc[0]), (
-                f"the {len(seeds)} runs of {results}, as if pairs shared nothing but a number"
-            )
     raise UserError(
         "--power: no spread is on record: this experiment has not two runs of its baseline yet, "
         f"and {results} has no two on this data; run the experiment, with two seeds at first\n"

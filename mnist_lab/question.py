@@ -124,9 +124,21 @@ class ExperimentDeclaration(Declared):
                 f"'{self.baseline}' is no variant of this experiment{hint} "
                 f"Variants: {', '.join(names)}",
             )
-        sound = [name for name in names if not list(self._variant_problems(name))]
-        for name in names:
-            yield from self._variant_problems(name)
+        of_variants = {name: list(self._variant_problems(name)) for name in names}
+        # What [config] makes wrong for all of them is a mistake there.
+        common = set.intersection(
+            *(
+                {(key.removeprefix(f"variants.{name}."), what) for key, what in found}
+                for name, found in of_variants.items()
+            )
+        )
+        for name, found in of_variants.items():
+            own = self.variants[name].model_fields_set
+            for place, what in found:
+                key = place.removeprefix(f"variants.{name}.")
+                is_shared = (key, what) in common and key in self.config.model_fields_set - own
+                yield f"config.{key}" if is_shared else place, what
+        sound = [name for name in names if not of_variants[name]]
         first: dict[tuple[str, ...], str] = {}
         for name in sound:
             same = tuple(sorted(candidate.config.digest() for candidate in self.candidates(name)))
@@ -158,15 +170,16 @@ class ExperimentDeclaration(Declared):
         """The candidates of each tuned field of a variant."""
         return {**self.tune, **self.variants[variant].tune}
 
-    def validation_sizes(self) -> set[int]:
-        """How many of the last training images the runs hold out."""
-        sizes = {
-            candidate.config.validation_size
-            for variant in self.variants
-            for candidate in self.candidates(variant)
-        }
-        tuned = any(self.is_tuned(variant) for variant in self.variants)
-        return sizes | ({self.tuning_validation_size} if tuned else set())
+    def held_out(self) -> dict[str, int]:
+        """How many of the last training images the runs hold out, by the key that says so."""
+        sizes = {}
+        for name, own in self.variants.items():
+            is_own = "validation_size" in own.model_fields_set
+            key = f"variants.{name}.validation_size" if is_own else "config.validation_size"
+            sizes[key] = self.candidates(name)[0].config.validation_size
+        if any(self.is_tuned(name) for name in self.variants):
+            sizes["tuning_validation_size"] = self.tuning_validation_size
+        return sizes
 
     def is_tuned(self, variant: str) -> bool:
         """Whether a variant has a choice of candidates."""

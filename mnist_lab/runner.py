@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -121,6 +122,8 @@ class _Experiment:
         self._tried = False
         self._trained = 0
         self._earlier: RunRecord | None = None
+        # What was stated before the first run; as long as there is none, it may change.
+        self._first: Mapping[str, str] = {}
 
     def run(self) -> Outcome:
         if (recorded := self._store.lookup(self._name)) is not None:
@@ -145,6 +148,8 @@ class _Experiment:
             resume=None if self._earlier is None else self._earlier.run_id,
         ) as parent:
             parent.log_text("experiment.json", self._declaration.model_dump_json(indent=2))
+            if self._earlier is not None and not self._standing().recorded.runs.empty:
+                self._first = self._earlier.tags
             choices, standing = self._train_all(experiment_id, parent)
             asked = self._asked(choices)
             counted = standing.counted()
@@ -236,7 +241,7 @@ class _Experiment:
     def _asked(self, choices: dict[str, Choice]) -> Asked:
         declaration = self._declaration
         margin = None if declaration.margin is None else declaration.margin / IMAGES
-        first = {} if self._earlier is None else self._earlier.tags
+        first = self._first
         seeds, variants = declaration.seeds, tuple(choices)
         asked = Asked(
             experiment=self._experiment,

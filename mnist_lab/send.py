@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,8 @@ from mnist_lab.config import UserError
 if TYPE_CHECKING:
     from mnist_lab.measured import Measured
     from mnist_lab.tracking import Store
+
+_PATIENCE = 24 * 3600  # seconds; of a process of another machine nothing is known
 
 
 @click.command(
@@ -25,24 +28,44 @@ def main() -> None:
     """Send the runs in unsent/ of this folder, which a store did not take in time."""
     from mnist_lab import unsent
 
-    waiting = [(folder, unsent.read(folder)) for folder in unsent.kept()]
+    waiting = unsent.kept()
     if not waiting:
         return
 
-    from mnist_lab.process import is_dead
-
     stores: dict[str | None, Store] = {}
-    left = 0
-    for folder, measured in waiting:
-        if not measured.status and not is_dead(measured.tags.get("process", "")):
-            click.echo(f"left in {folder}: '{measured.name}' is still being trained")
-            left += 1
-            continue
-        run_id = _store(measured, stores).deliver(measured, folder)
-        unsent.forget(folder)
+    sent = left = 0
+    for folder in waiting:
+        with unsent.taken(folder) as measured:
+            if measured is None:  # another process has sent it
+                continue
+            if trained := _still_trained(measured):
+                click.echo(f"left in {folder}: '{measured.name}' {trained}")
+                left += 1
+                continue
+            run_id = _store(measured, stores).deliver(measured, folder)
+            unsent.forget(folder)
+        sent += 1
         anew = "" if run_id == measured.run_id else f", made anew as {run_id}"
         click.echo(f"sent '{measured.name}' ({measured.run_id}{anew}): {measured.summary()}")
-    click.echo(f"{len(waiting) - left} sent, {left} left")
+    click.echo(f"{sent} sent, {left} left")
+
+
+def _still_trained(measured: Measured) -> str:
+    """What is said of a run that may go on; "" of one that does not."""
+    from mnist_lab.process import is_dead, is_here
+
+    process = measured.tags.get("process", "")
+    if measured.status or is_dead(process):
+        return ""
+    if is_here(process):
+        return "is still being trained"
+    last = max([measured.start_ms, *(value.ms for value in measured.metrics)]) / 1000
+    if time.time() - last > _PATIENCE:
+        return ""
+    return (
+        f"may still be trained on another machine ({process.partition('/')[0]}); it is sent once "
+        "nothing was measured for a day"
+    )
 
 
 def _store(measured: Measured, stores: dict[str | None, Store]) -> Store:

@@ -106,7 +106,7 @@ class Standing:
         edges = tuple(
             key
             for key, values in self.declaration.grid(variant).items()
-            if _is_edge(tuned[key], values)
+            if is_edge(tuned[key], values)
         )
         return Choice(candidates[best], means[best], edges, failed)
 
@@ -131,7 +131,7 @@ class Standing:
         return {**self.recorded.unfit, **reasons}
 
 
-def _is_edge(value: object, values: tuple[object, ...]) -> bool:
+def is_edge(value: object, values: tuple[object, ...]) -> bool:
     """Whether a number is the least or the greatest of several."""
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(numbers) < len(values) or len(numbers) < 2:

@@ -13,7 +13,7 @@ import click
 
 from mnist_lab import options, wording
 from mnist_lab.command import command
-from mnist_lab.config import ConfigError, UserError
+from mnist_lab.config import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ def main(
     output: Path | None,
 ) -> None:
     """Run the study NAME: search, then compare the best configuration with the baseline."""
-    from mnist_lab.declaration import find, mistaken, read
+    from mnist_lab.declaration import check_held_out, find, read
     from mnist_lab.files import check_folder, opened
     from mnist_lab.space import StudyDeclaration
 
@@ -103,11 +103,9 @@ def main(
     from mnist_lab.data import load_data, load_mnist
 
     data = load_mnist() if data_path is None else load_data(data_path)
-    try:
-        data.split(declaration.config.validation_size)  # refused now, before anything is made
-    except ConfigError as error:
-        key, _, what = str(error).partition(": ")
-        raise mistaken(path, f"config.{key}", what) from None
+    held_out, images = declaration.config.validation_size, len(data.train_labels)
+    # Refused now, before anything is made.
+    check_held_out(path, "config.validation_size", held_out, 1, images, data.name)
     # What the command line changes makes another study: its trials are not to be mixed with
     # those of the study as declared. It is filed under the same name in MLflow.
     changes = [

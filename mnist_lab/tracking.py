@@ -42,6 +42,7 @@ __all__ = ["PARENT_TAG", "PROCESS_TAG", "Run", "Store", "open_store"]
 
 _VIEW = "mnist_lab"
 _LOCAL_PAGES = "http://127.0.0.1:5000"
+_LONGEST_NAME = 250  # of a run; some databases refuse what MLflow has no room for
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -258,7 +259,9 @@ class Store:
         if parent is not None:
             all_tags[PARENT_TAG] = parent
         started = self._line.ask(
-            lambda client: client.create_run(experiment_id, tags=all_tags, run_name=name)
+            lambda client: client.create_run(
+                experiment_id, tags=all_tags, run_name=name[:_LONGEST_NAME]
+            )
         )
         return self._measured(started.info, all_tags)
 

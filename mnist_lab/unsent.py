@@ -6,8 +6,11 @@ whole or not there, and what record.json tells is there.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +66,27 @@ def hint() -> str:
         f"{FOLDER}/ keeps {count} run{'s' if count > 1 else ''} that a store did not take; what is "
         "kept there counts once it is sent:\n  python -m mnist_lab.send"
     )
+
+
+@contextmanager
+def taken(folder: Path) -> Iterator[Measured | None]:
+    """Hold a run that is kept while it is sent, so that no other process of this machine sends it.
+
+    Gives what is kept of it; None if it was sent meanwhile.
+
+    Raises:
+        UserError: the record cannot be read; names the file.
+    """
+    try:
+        held = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)  # given back when the folder is closed
+        yield read(folder) if (folder / _RECORD).exists() else None
+    finally:
+        os.close(held)
 
 
 def read(folder: Path) -> Measured:

@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from mnist_lab.comparison import IMAGES, MARGIN, compare
 from mnist_lab.estimates import ComparisonError
+from mnist_lab.measured import CONFIRMED_TRIAL
 from mnist_lab.records import RunRecord
 from mnist_lab.tables import FIELD_COLUMNS, counted
 
@@ -110,6 +111,8 @@ def recorded_questions(records: Iterable[RunRecord]) -> list[Asked]:
         record
         for record in records
         if record.tags.get("kind") in ("experiment", "study") and "configs" in record.tags
+        # A study's answer is about the trial that was the best when it was confirmed.
+        if record.tags.get(CONFIRMED_TRIAL) in (None, record.tags.get("best_trial"))
     ]
     parents.sort(key=lambda parent: parent.end_ms or parent.start_ms)
     asked = [Asked.from_tags(parent.tags) for parent in parents]
@@ -214,7 +217,7 @@ def report(runs: pd.DataFrame, asked: Asked) -> str:
         table = judge(runs, asked)
         told = "Differences are shown in images of 10,000, however many there are in the test set."
         method = textwrap.fill(f"{table.attrs['method']} {told}", 100)
-        parts += [readable_verdict(table), method, *_of_survivors(table)]
+        parts += [readable_verdict(table), method, *_of_survivors(table), *_of_pairs(table)]
         parts += _of_no_effect(table)
     except ComparisonError as error:
         parts.append(f"No verdict: {error}")
@@ -276,6 +279,16 @@ def _of_survivors(table: pd.DataFrame) -> list[str]:
         f"{row['failed']} failed."
         for row in table.to_dict("records")
         if row["failed"] and row["verdict"] in ("better", "worse", "equivalent")
+    ]
+
+
+def _of_pairs(table: pd.DataFrame) -> list[str]:
+    """A line for each comparison that rests on fewer seeds than the variant has."""
+    return [
+        f"The comparison of {row['variant']} rests on {row['pairs']} of its {row['n']} seeds: with "
+        "the others the baseline has no training that finished."
+        for row in table.to_dict("records")
+        if row["verdict"] != "baseline" and 0 < row["pairs"] < row["n"]
     ]
 
 

@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 import mnist_lab as lab
+from mnist_lab.compare import _run
+from mnist_lab.tracking import Store
 from tests.conftest import ROOT, Command, environment
 from tests.samples import write_digits
 
@@ -55,31 +57,40 @@ def recorded(lab_: Command, workspace: Path, small: lab.Dataset) -> Path:
     return workspace
 
 
-@pytest.mark.parametrize(
-    "imports",
-    [
-        "import mnist_lab as lab; compare = lab.compare",
-        "import mnist_lab as lab; import mnist_lab.compare; compare = lab.compare",
-        "import mnist_lab.compare; import mnist_lab as lab; compare = lab.compare",
-        "import mnist_lab as lab; lab.compare; import mnist_lab.compare; compare = lab.compare",
-        "from mnist_lab import compare; import mnist_lab.compare",
-        "from mnist_lab.compare import main; from mnist_lab import compare",
-    ],
-)
-def test_compare_is_a_function_in_whatever_order_it_is_imported(imports: str) -> None:
-    code = f"""
-{imports}
+# Each order in a process that has imported nothing of the lab, only what takes long.
+_ORDERS = """
+import os
+import sys
 import pandas as pd
-runs = pd.DataFrame({{"variant": list("aabb"), "seed": [0, 1, 0, 1]}})
-runs["test_accuracy"] = [0.9, 0.91, 0.95, 0.97]
-table = compare(runs, by="variant", baseline="a")
-assert table["verdict"][0] == "baseline"
-assert abs(table["difference"][1] - 0.055) < 1e-12
-from mnist_lab.compare import main
-assert main.name == "main"
+import scipy.stats
+ORDERS = [
+    "import mnist_lab as lab; compare = lab.compare",
+    "import mnist_lab as lab; import mnist_lab.compare; compare = lab.compare",
+    "import mnist_lab.compare; import mnist_lab as lab; compare = lab.compare",
+    "import mnist_lab as lab; lab.compare; import mnist_lab.compare; compare = lab.compare",
+    "from mnist_lab import compare; import mnist_lab.compare",
+    "from mnist_lab.compare import main; from mnist_lab import compare",
+]
+for imports in ORDERS:
+    assert "mnist_lab" not in sys.modules
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0, imports
+        continue
+    exec(imports)
+    runs = pd.DataFrame({"variant": list("aabb"), "seed": [0, 1, 0, 1]})
+    runs["test_accuracy"] = [0.9, 0.91, 0.95, 0.97]
+    table = compare(runs, by="variant", baseline="a")
+    assert table["verdict"][0] == "baseline"
+    assert abs(table["difference"][1] - 0.055) < 1e-12
+    from mnist_lab.compare import main
+    assert main.name == "main"
+    sys.exit()
 """
+
+
+def test_compare_is_a_function_in_whatever_order_it_is_imported() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", _ORDERS],
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -224,6 +235,35 @@ def test_what_two_models_cannot_have_is_refused(
     assert f"{named} be given with --mcnemar" in done.stderr
     assert done.stdout == ""
     assert not (workspace / "drawn").exists()
+
+
+def test_of_runs_of_one_name_those_of_the_data_count(mnist: lab.Dataset) -> None:
+    table = pd.DataFrame(
+        {
+            "status": "FINISHED",
+            "name": "8 seed 0",
+            "trial": pd.array([None, None, None], "Int64"),
+            "run_id": ["a" * 32, "b" * 32, "c" * 32],
+            "data_sha256": ["other", mnist.sha256, mnist.sha256],
+            "start_time": pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03"], utc=True),
+        }
+    )
+    assert _run(table[:2], "8 seed 0", mnist)["run_id"] == "b" * 32
+    with pytest.raises(lab.UserError, match=r"fits 2 runs.*: b{12} of 2026-01-02 00:00, c{12} of"):
+        _run(table, "8 seed 0", mnist)
+
+
+def test_a_study_without_a_complete_trial_has_no_figures(lab_: Command, store: Store) -> None:
+    tags = {"kind": "training", "study": "s", "trial": "0", "trial_state": "FAIL"}
+    with (
+        pytest.raises(OSError, match="gone"),
+        store.run(store.experiment("s"), "trial 0", tags=tags),
+    ):
+        raise OSError("gone")
+    done = lab_("compare", "s", "--figures", "drawn")
+    assert done.returncode == 0, done.stderr
+    assert "No figures" in done.stderr
+    assert list(Path("drawn").iterdir()) == []
 
 
 def test_data_that_nothing_looks_at_are_refused(lab_: Command, workspace: Path) -> None:

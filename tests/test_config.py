@@ -194,8 +194,25 @@ def test_a_configuration_can_be_told_by_what_is_its_own() -> None:
 def test_numbers_from_a_table_are_numbers() -> None:
     config = lab.RunConfig(epochs=np.int64(2), hidden=(np.int64(8), 4), dropout=np.float32(0.5))
     assert config == lab.RunConfig(epochs=2, hidden=(8, 4), dropout=0.5)
+    step = {"type": "step", "factor": np.float32(0.5), "every": np.int64(2)}
+    assert lab.RunConfig(learning_rate_schedule=step) == lab.RunConfig(
+        learning_rate_schedule={"type": "step", "factor": 0.5, "every": 2}
+    )
     with pytest.raises(lab.UserError, match=r"epochs: 2\.5 is not accepted"):
         lab.RunConfig(epochs=np.float64(2.5))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("self = 1", "self: unknown"),
+        ("epochs = " + "9" * 5_000, "not TOML"),
+        ("hidden = " + "[" * 5_000, "not TOML"),
+    ],
+)
+def test_no_text_ends_in_another_error(text: str, said: str) -> None:
+    with pytest.raises(lab.UserError, match=said):
+        lab.RunConfig.from_toml(text)
 
 
 DEFAULTS = """

@@ -77,7 +77,9 @@ def test_seeds_are_those_that_the_search_did_not_use() -> None:
 
 
 @pytest.mark.figures
-def test_a_study_ends_in_a_confirmed_answer_and_a_champion(run: Command, workspace: Path) -> None:
+def test_a_study_ends_in_a_confirmed_answer_and_a_champion(
+    run: Command, lab_: Command, workspace: Path
+) -> None:
     done = run("--confirm", "2", "--output", "one.csv")
     assert done.returncode == 0, done.stderr
     table = lab.runs("tiny")
@@ -150,6 +152,7 @@ def test_a_study_ends_in_a_confirmed_answer_and_a_champion(run: Command, workspa
     data = client().get_run(parent.info.run_id).data
     assert data.tags["verdict"] == "none"
     assert math.isnan(data.metrics["confirmed_difference"])
+    assert "Is the best configuration of the search" not in lab_("compare", "tiny").stdout
     # A seed more: only that one is trained.
     more = run("--confirm", "3", draws=False)
     assert "Trained now: 2 runs." in more.stdout

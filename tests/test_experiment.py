@@ -13,7 +13,7 @@ from mnist_lab import recording
 from mnist_lab.process import this_process
 from tests.conftest import Command, environment
 from tests.forked import Forked
-from tests.questions import WIDTH, client, on_record, parents
+from tests.questions import TUNED, WIDTH, client, on_record, parents
 from tests.samples import write_digits
 from tests.survival import until
 
@@ -163,6 +163,22 @@ def test_a_margin_changed_afterwards_is_told(experiment_: Command, experiments: 
         assert "is 5000 images now: it was not stated beforehand" in done.stdout.replace("\n", " ")
         assert "The claim was 'Yes, by over 1,000 images.' when the first" in done.stdout
         assert "The baseline was 'narrow' when the first of these runs were rec" in done.stdout
+
+
+def test_what_was_stated_before_the_first_run_may_change(
+    experiment_: Command, experiments: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(config: lab.RunConfig, images: int) -> None:
+        raise MemoryError("others have it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "check_memory", check)
+        assert "6 runs missing" in experiment_("width").stdout
+    (experiments / "width.toml").write_text(WIDTH.replace("margin = 50", "margin = 20"))
+    done = experiment_("width")
+    assert done.returncode == 0, done.stderr
+    assert "6 of them trained now" in done.stdout
+    assert "when the first" not in done.stdout
 
 
 def test_runs_of_other_code_data_or_configuration_do_not_count(
@@ -352,17 +368,21 @@ def test_mistakes_end_with_2_and_leave_nothing(
     experiment_: Command, lab_: Command, experiments: Path, workspace: Path
 ) -> None:
     (experiments / "big.toml").write_text(WIDTH.replace("hidden = 32", "validation_size = 2000"))
+    tuned = TUNED.replace("tuning_validation_size = 400\n", "")
+    (experiments / "tuned.toml").write_text(tuned)
     (experiments / "bad.toml").write_text(WIDTH.replace("hidden = 32", "hidden = 0"))
     before = sorted(workspace.rglob("*"))
     for arguments, said in (
         (["widht"], "no experiment named 'widht'; did you mean 'width'?"),
         (["bad"], "bad.toml:17: variants.wide.hidden.0: 0 is not accepted"),
-        (["big", "--data", "digits.npz"], "validation_size: 2000"),
+        (["big", "--data", "digits.npz"], "big.toml:17: variants.wide.validation_size: 2000"),
+        (["tuned", "--data", "digits.npz"], "tuning_validation_size: 10000 is not accepted"),
+        (["tuned", "--data", "digits.npz"], "so it must be from 1 to 1999"),
         (["width", "--data", "nowhere"], "nowhere: no such file or folder"),
         (["width", "--output", "no/folder.csv"], "--output: no/folder.csv: there is no folder"),
         (["width", "--output", "experiments"], "is a folder"),
         (["width", "--power", "0"], "--power"),
-        (["width", "--power", "10", "--output", "o.csv"], "--output is for results"),
+        (["width", "--power", "10", "--output", "o.csv"], "--output cannot be given with"),
         (["width", "--seed", "3"], "--seed"),
     ):
         done = lab_("experiment", *arguments)

@@ -29,10 +29,37 @@ def test_a_pipe_stays_one_and_gets_the_text(tmp_path: Path) -> None:
     got: list[str] = []
     reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
     reader.start()
+    check_folder(pipe, "--output")
     replace(pipe, "text", "--output")
     reader.join(10)
     assert got == ["text"]
     assert pipe.is_fifo()
+
+
+def test_a_stream_that_is_open_gets_the_text_at_its_end(tmp_path: Path) -> None:
+    """As `--output /dev/stdout >> log` has it."""
+    with (tmp_path / "log").open("a+") as log:
+        log.write("before\n")
+        log.flush()
+        stream = Path(f"/dev/fd/{log.fileno()}")
+        check_folder(stream, "--output")
+        replace(stream, "text\n", "--output")
+        log.write("after\n")
+    assert (tmp_path / "log").read_text() == "before\ntext\nafter\n"
+
+
+def test_who_may_read_a_file_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "private.csv"
+    path.touch(0o600)
+    replace(path, "new", "--output")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_name_as_long_as_can_be_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 255)
+    check_folder(path, "--output")
+    replace(path, "text", "--output")
+    assert path.read_text() == "text"
 
 
 def test_a_folder_that_takes_no_files_is_said_beforehand() -> None:

@@ -69,6 +69,7 @@ ALLOWED = {
         "data",
         "estimates",
         "figures",
+        "measured",
         "outcome",
         "pictures",
         "progress",
@@ -93,7 +94,6 @@ ALLOWED = {
     "estimates": {"declared"},
     "experiment": {
         "command",
-        "config",
         "data",
         "declaration",
         "files",
@@ -143,7 +143,7 @@ ALLOWED = {
     },
     "optimizers": {"backend", "config"},
     "options": set(),
-    "outcome": {"config", "retries", "space", "tracking"},
+    "outcome": {"config", "measured", "retries", "space", "tracking"},
     "pairing": {"declared", "estimates"},
     "pictures": {"comparison", "data", "estimates", "figures", "tables", "tracking", "verdict"},
     "plan": {"config", "distortion", "schedules"},
@@ -302,7 +302,7 @@ ALLOWED = {
     "two_models": {"estimates"},
     "unsent": {"config", "measured"},
     "variants": set(),
-    "verdict": {"comparison", "estimates", "records", "tables"},
+    "verdict": {"comparison", "estimates", "measured", "records", "tables"},
     "wording": set(),
     "work": {"data", "progress", "tracking"},
 }

@@ -30,7 +30,7 @@ from mnist_lab.recording import record as record_training
 from mnist_lab.start import start
 from mnist_lab.tables import EPOCH_METRICS
 from mnist_lab.tracking import Store, open_store
-from tests.conftest import Command, environment
+from tests.conftest import Command, Done, environment
 from tests.samples import write_digits
 
 GAP_SECONDS = float(os.environ.get("TEST_OUTAGE_SECONDS", "4"))
@@ -303,6 +303,34 @@ def test_a_run_whose_process_was_killed_is_sent_as_failed(workspace: Path, lab_:
     assert run["status"] == "FAILED"
     assert run["epochs_done"] == 2
     assert "process ended" in run["reason"]
+
+
+def test_a_run_of_a_machine_that_is_gone_is_sent_in_the_end(workspace: Path, lab_: Command) -> None:
+    old = kept_run("b" * 32)
+    old.tags["process"] = "elsewhere/1/2/ 3 4.00"
+    now = round(1000 * time.time())
+    recent = kept_run("c" * 32, metrics=[*old.metrics, Value("loss", 0.4, now, 3)])
+    recent.tags |= old.tags
+    for measured in (old, recent):
+        unsent.keep(measured, Path("nothing"))
+    told = lab_("send").stdout
+    assert f"{'c' * 32}' may still be trained on another machine (elsewhere)" in told
+    assert "1 sent, 1 left" in told
+    assert lab.runs("test")["status"].tolist() == ["FAILED"]
+
+
+def test_a_run_is_sent_by_one_process_at_a_time(workspace: Path, lab_: Command) -> None:
+    kept_run("c" * 32, status="FINISHED")
+    (folder,) = unsent.kept()
+    done: list[Done] = []
+    other = threading.Thread(target=lambda: done.append(lab_("send")))
+    with unsent.taken(folder):
+        other.start()
+        other.join(1)
+        assert other.is_alive()
+        unsent.forget(folder)  # as after it was sent
+    other.join(60)
+    assert done[0].stdout == "0 sent, 0 left\n"
 
 
 def test_a_command_that_trains_says_what_waits_to_be_sent(

@@ -79,6 +79,31 @@ def test_a_wrong_experiment_file_names_file_line_and_key(
     assert said in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("epochs = 2", "epochs = 2\nnesterov = true", "e.toml:9: config.nesterov: is not us"),
+        ("learning_rate = [1e-4", "learning_rat = [1e-4", "e.toml:12: tune.learning_rat: not a f"),
+    ],
+)
+def test_a_mistake_of_all_variants_is_told_once_where_it_was_made(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    path = tmp_path / "e.toml"
+    path.write_text(replaced((old, new), ("tune.learning_rate = [1e-2]\n", "")))
+    with pytest.raises(lab.UserError) as error:
+        read(path, ExperimentDeclaration)
+    (line,) = str(error.value).splitlines()
+    assert said in line
+
+
+def test_a_name_with_a_dot_wants_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "e.toml"
+    path.write_text(replaced(("[variants.8]", "[variants.0.2]")))
+    with pytest.raises(lab.UserError, match=r'A name with a dot is written in quotes: "0\.2"'):
+        read(path, ExperimentDeclaration)
+
+
 def test_two_variants_alike_are_both_named(tmp_path: Path) -> None:
     path = tmp_path / "e.toml"
     twin = '\n[variants."twin 0.5"]\nactivation = "relu"\nhidden = [8]\n'

@@ -182,7 +182,7 @@ def test_a_study_that_is_deleted_while_it_runs_is_told(run: Command, workspace: 
 
 
 def test_several_seeds_are_averaged_and_pruned_across(run: Command, workspace: Path) -> None:
-    text = f'trials = 9\nseed = 5\nseeds_per_trial = 3\nsampler = "random"\n{CONFIG}[search]\n'
+    text = f'trials = 6\nseed = 5\nseeds_per_trial = 3\nsampler = "random"\n{CONFIG}[search]\n'
     text = text.replace("epochs = 2", "epochs = 2\nhidden = 8")
     text += 'learning_rate = { type = "categorical", choices = [1e-6, 1e-3, 1e-2, 2e-2] }\n'
     done = run(text)
@@ -190,7 +190,7 @@ def test_several_seeds_are_averaged_and_pruned_across(run: Command, workspace: P
     assert "the mean over trainings with seeds 5 to 7" in done.stdout
     table = lab.runs("s")
     trials = study(workspace).trials
-    assert len(trials) == 9
+    assert len(trials) == 6
     for trial in trials:
         runs = table[table["trial"] == trial.number]
         assert runs["seed"].tolist() == [5, 6, 7][: len(runs)]
@@ -207,12 +207,12 @@ def test_several_seeds_are_averaged_and_pruned_across(run: Command, workspace: P
     assert all(len(table[table["trial"] == trial.number]) < 3 for trial in pruned)
     # A trial is one line, though it has several runs.
     lines = [line for line in done.stdout.splitlines() if "COMPLETE" in line or "PRUNED" in line]
-    assert len(lines) == 9
+    assert len(lines) == 6
 
 
 @pytest.mark.figures
 def test_several_objectives_end_in_a_pareto_front(run: Command, workspace: Path) -> None:
-    text = 'trials = 6\nobjectives = ["val_accuracy", "parameters"]\nsampler = "nsgaii"\n'
+    text = 'trials = 4\nobjectives = ["val_accuracy", "parameters"]\nsampler = "nsgaii"\n'
     text += f'pruner = "none"\n{CONFIG}[search]\n'
     text += 'hidden = { type = "int", low = 8, high = 32, step = 8 }\n'
     done = run(text)

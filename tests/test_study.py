@@ -214,7 +214,7 @@ def test_a_study_older_than_a_field_goes_on(lab_: Command, study: Path, workspac
 
 
 def test_pruned_trials_are_recorded_in_full(lab_: Command, study: Path, workspace: Path) -> None:
-    text = QUICK.replace("trials = 4", "trials = 12").replace("epochs = 3", "epochs = 4")
+    text = QUICK.replace("trials = 4", "trials = 8").replace("epochs = 3", "epochs = 4")
     study.write_text(text)
     done = lab_("study", "small", *DATA)
     assert done.returncode == 0, done.stderr
@@ -230,18 +230,18 @@ def test_pruned_trials_are_recorded_in_full(lab_: Command, study: Path, workspac
 
 def test_a_diverging_trial_fails_alone(lab_: Command, study: Path, workspace: Path) -> None:
     study.write_text(DIVERGING)
-    done = lab_("study", "small", *DATA, "--trials", "8")
+    done = lab_("study", "small", *DATA, "--trials", "5")
     assert done.returncode == 0, done.stderr
     table = lab.runs("small")
-    assert len(table) == 8
+    assert len(table) == 5
     assert table["state"][0] == "COMPLETE"
     failed = table[table["state"] == "FAIL"]
     assert len(failed) > 0
     assert (failed["status"] == "FAILED").all()
     assert failed["reason"].str.contains("loss nan").all()
     # A failure of the configuration's own counts: nothing is missing.
-    assert lab_("study", "small", *DATA, "--trials", "8").returncode == 0
-    assert len(lab.runs("small")) == 8
+    assert lab_("study", "small", *DATA, "--trials", "5").returncode == 0
+    assert len(lab.runs("small")) == 5
 
 
 def test_an_interrupt_loses_no_finished_trial(study: Path, workspace: Path) -> None:

@@ -46,7 +46,7 @@ def running() -> list[tuple[str, str]]:
 
 
 def test_a_killed_worker_costs_its_trial_one_more_try(workspace: Path, small: lab.Dataset) -> None:
-    declare(workspace, small, trials=4, epochs=40)
+    declare(workspace, small, trials=3, epochs=40)
     url = f"sqlite:///{workspace}/studies/s.db"
     with study(workspace, "--workers=2", "--confirm=0") as process:
         until(lambda: bool(running()), process)
@@ -55,7 +55,7 @@ def test_a_killed_worker_costs_its_trial_one_more_try(workspace: Path, small: la
         out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert "Traceback" not in err
-    check(url, 4)
+    check(url, 3)
     failed = trials(url)[int(number)]
     assert failed.state == TrialState.FAIL
     (again,) = [t for t in trials(url) if t.system_attrs.get("failed_trial") == int(number)]
@@ -65,7 +65,7 @@ def test_a_killed_worker_costs_its_trial_one_more_try(workspace: Path, small: la
     (run,) = table[table["trial"] == int(number)].itertuples()
     assert run.status == "FAILED"
     assert run.reason == "its process was killed"
-    assert "4 trials" in out
+    assert "3 trials" in out
 
 
 def whole_study(workspace: Path) -> Forked:
@@ -79,7 +79,7 @@ def test_a_study_that_is_killed_again_and_again_ends_whole(
     bare_workspace: Path, small: lab.Dataset, kills: int
 ) -> None:
     workspace = bare_workspace  # the first call that lives long enough makes the store
-    declare(workspace, small, trials=9, epochs=20)
+    declare(workspace, small, trials=6, epochs=15)
     url = f"sqlite:///{workspace}/studies/s.db"
     moments = random.Random(5)
     for _ in range(kills):
@@ -93,7 +93,7 @@ def test_a_study_that_is_killed_again_and_again_ends_whole(
         _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert err == ""
-    check(url, 9)
+    check(url, 6)
     confirmed = lab.runs("s").query("stage == 'confirmation' and status == 'FINISHED'")
     assert sorted(zip(confirmed["variant"], confirmed["seed"], strict=True)) == sorted(
         {(variant, 10_000) for variant in confirmed["variant"]}

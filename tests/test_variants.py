@@ -43,8 +43,8 @@ def _parameters_on_patches(config: lab.RunConfig) -> int:
 
 OF_EACH_KIND = (
     *("baseline", "softmax_regression", "deep", "residual", "maxout", "dropout", "layer_dropout"),
-    *("drop_connect", "hidden_noise", "batch_norm", "l1", "max_norm", "sigmoid_outputs"),
-    *("squared_error", "momentum_ramp", "adam", "ema", "pca", "elastic", "mixup"),
+    *("drop_connect", "hidden_noise", "batch_norm", "max_norm", "sigmoid_outputs"),
+    *("momentum_ramp", "ema", "pca", "elastic", "mixup"),
 )
 OTHERS = [name for name in VARIANTS if name not in OF_EACH_KIND]
 

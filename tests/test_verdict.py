@@ -49,6 +49,13 @@ def test_a_verdict_on_those_that_did_not_fail_says_so() -> None:
     assert "The verdict on b is one on the 2 trainings of it that finished; 1 failed." in told
 
 
+def test_a_comparison_on_fewer_seeds_than_there_are_says_so() -> None:
+    told = report(runs(a=[None, 0.91, 0.92], b=[0.95, 0.96, 0.97]), asked())
+    assert "The comparison of b rests on 2 of its 3 seeds" in told
+    told = report(runs(a=[0.9, 0.91, 0.92], b=[None, 0.96, 0.97]), asked())
+    assert "The comparison of b" not in told
+
+
 def test_accuracies_that_are_all_the_same_are_told() -> None:
     told = report(runs(a=[0.9, 0.91, 0.92], b=[0.9, 0.91, 0.92]), asked())
     assert "b has the baseline's accuracy with each seed: it may be the same training." in told
