@@ -45,11 +45,11 @@ _COLUMNS = {
     "costs": {
         "of": "{curve} {value}",
         "n": "{n}",
-        "5 epochs, the first and 4 medians": "{trial_s} s",
+        "5 epochs, the first and 4 later ones": "{trial_s} s",
         "their floor": "{floor_of_trial_s} s",
-        "an epoch (range)": "{epoch_s} s ({epoch_min_s} to {epoch_max_s})",
+        "the first (range)": "{first_epoch_s} s ({first_epoch_min_s} to {first_epoch_max_s})",
+        "a later one (range)": "{epoch_s} s ({epoch_min_s} to {epoch_max_s})",
         "its floor": "{floor_of_epoch_s} s",
-        "first epoch (n=1)": "{first_epoch_s} s",
     },
     "records": {
         "what": "{case}",
