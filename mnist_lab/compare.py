@@ -218,10 +218,11 @@ def _draw(
         drawn[folder / "study" if questions else folder] = pictures.of_study(
             pictures.newest(trials), name, store
         )
-    if not any(drawn.values()):
-        click.echo("\nNo figures: no training that they would show is complete.", err=True)
-        return
     for place, figures in drawn.items():
+        if not figures:
+            what = "no training that they would show is complete"
+            click.echo(f"\nNo figures in {place}: {what}", err=True)
+            continue
         try:
             paths = save_all(figures, place)
         except OSError as error:

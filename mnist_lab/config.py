@@ -10,7 +10,7 @@ import json
 import math
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, SupportsIndex
 
 from pydantic import BeforeValidator, Field, ValidationError
 
@@ -166,6 +166,11 @@ class RunFields(Declared):
             yield "output", "'linear' has no cross-entropy; use 'softmax' or 'sigmoid'"
         if self.loss == "squared_hinge" and self.output != "linear":
             yield "output", f"'{self.output}' with squared_hinge: it is a loss of 'linear' outputs"
+        for key in ("label_smoothing", "mixup"):
+            if self.loss == "squared_hinge" and getattr(self, key):
+                yield key, "is not used by loss 'squared_hinge', whose targets are -1 and 1"
+        if self.mixup and self.batch_size == 1:
+            yield "mixup", "needs a batch_size above 1"
         if self.pixel_low >= self.pixel_high:
             yield "pixel_low", f"{self.pixel_low} is not below pixel_high {self.pixel_high}"
         if self.scaling != "range" and (self.pixel_low, self.pixel_high) != (0.0, 1.0):
@@ -190,9 +195,9 @@ class RunFields(Declared):
                 "layer_dropout",
                 f"has {len(self.layer_dropout)} values for {len(self.hidden)} hidden layers",
             )
-        pairs = zip(self.hidden, self.hidden[1:], strict=False)
+        pairs = zip((self.pca or 784, *self.hidden), self.hidden, strict=False)
         if self.residual and not any(one == next_ for one, next_ in pairs):
-            yield "residual", "needs two neighbouring hidden layers of equal width"
+            yield "residual", "needs a hidden layer as wide as the one before it, or as the input"
         if self._is_set("maxout_pieces") and self.activation != "maxout":
             yield "maxout_pieces", f"is not used by activation '{self.activation}'"
         for key in _UNUSED[self.architecture]:
@@ -216,7 +221,8 @@ class RunFields(Declared):
                     key,
                     f"is not used by optimizer '{self.optimizer}', which has {', '.join(known)}",
                 )
-        if self.optimizer == "sgd" and self.nesterov and not self.momentum:
+        default = 0.0 if self.optimizer == "sgd" else None  # muon's own is above 0
+        if self.nesterov and (default if self.momentum is None else self.momentum) == 0.0:
             yield "nesterov", "needs a momentum above 0"
         if self.momentum_schedule != Schedule() and (self.optimizer != "sgd" or not self.momentum):
             yield "momentum_schedule", "needs optimizer 'sgd' with a momentum above 0"
@@ -239,13 +245,27 @@ class RunFields(Declared):
                 )
 
 
+def checked_seed(seed: object) -> int:
+    """The seed of a training as a plain number.
+
+    Raises:
+        ConfigError: it is no whole number from 0 to 2**32 - 1.
+    """
+    number = seed.__index__() if isinstance(seed, SupportsIndex) else -1
+    if isinstance(seed, bool) or type(seed).__name__ == "bool" or not 0 <= number < 2**32:
+        raise ConfigError(f"seed: {seed!r} is not accepted: it must be from 0 to {2**32 - 1}")
+    return number
+
+
 class RunConfig(RunFields):
     """What defines a training, but for the data and the seed. The defaults are the baseline.
 
-    A field that would do nothing beside the others is refused if it is not at its default. One
-    case is accepted: without hidden layers, what belongs to them (`activation`, `maxout_pieces`,
-    `normalization`, `dropout`, `alpha_dropout`, `drop_connect`, `hidden_noise`) does nothing, so
-    that variants and trials of any depth can have it in common. None stands for Keras' own value.
+    A field that would do nothing beside the others is refused if it is not at its default. Two
+    cases are accepted, so that variants and trials of any depth and length can have them in common:
+    without hidden layers, what belongs to them (`activation`, `maxout_pieces`, `normalization`,
+    `dropout`, `alpha_dropout`, `drop_connect`, `hidden_noise`, of "muon" `momentum` and `nesterov`)
+    does nothing, nor does a step or a descent of a schedule that would begin after the last epoch.
+    None stands for Keras' own value.
 
     Attributes:
         hidden: width of each hidden layer, input side first; ``()`` is softmax regression.
@@ -272,7 +292,8 @@ class RunConfig(RunFields):
         loss: "cross_entropy" (of "sigmoid" outputs: the mean of ten binary ones),
             "squared_error" or "squared_hinge" (mean over the ten outputs, as Keras has them;
             targets are 0 and 1, of the hinge -1 and 1).
-        label_smoothing: share in [0, 1) of each target spread over all ten (Szegedy et al., 2016).
+        label_smoothing: share in [0, 1) of each target spread over all ten (Szegedy et al., 2016),
+            of "sigmoid" outputs too.
         l1: weight of the sum of the kernels' magnitudes in the loss.
         l2: weight of the sum of the kernels' squares in the loss.
         optimizer: a Keras optimizer: "rmsprop" (Tieleman and Hinton, 2012), "sgd", "adam"
@@ -286,7 +307,8 @@ class RunConfig(RunFields):
         rho: decay of "rmsprop"'s mean square.
         beta_1: decay of the mean gradient of "adam", "adamw" and "lion".
         beta_2: decay of the mean square of "adam" and "adamw", of the mean gradient of "lion".
-        epsilon: added to the denominator of "rmsprop", "adam", "adamw" and "muon".
+        epsilon: added to the denominator of "adam", "adamw" and "muon"; of "rmsprop" to the mean
+            square, under the root.
         weight_decay: decoupled decay of the kernels, ``w -= learning_rate * weight_decay * w``
             at each update (Loshchilov and Hutter, 2019); biases and norm scales do not decay.
         max_norm: largest norm of a unit's incoming weights, kept after each update

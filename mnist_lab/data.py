@@ -50,10 +50,18 @@ class Split:
     Attributes:
         images: (n, 28, 28) uint8, 0 (background) to 255.
         labels: (n,) uint8, 0 to 9.
+
+    Raises:
+        DataError: an array is not as said here.
     """
 
     images: np.ndarray
     labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        _check_form(self.images, "images")
+        object.__setattr__(self, "labels", _check_labels(self.labels, "labels"))
+        _check_lengths(self.images, self.labels, "images", "labels")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,7 +76,7 @@ class Dataset:
         train_labels: (n,) uint8, 0 to 9.
         test_images: (m, 28, 28) uint8; m = 10,000 for MNIST.
         test_labels: (m,) uint8, 0 to 9.
-        name: "mnist", or the stem of the file or folder it was read from.
+        name: "mnist", or the name of the folder or the stem of the file it was read from.
         source: the file or folder it was read from.
 
     Raises:
@@ -202,19 +210,23 @@ def load_data(path: str | Path) -> Dataset:
         arrays["y_train"],
         arrays["x_test"],
         arrays["y_test"],
-        name=path.resolve().stem,
+        name=path.resolve().name if path.is_dir() else path.resolve().stem,
         source=str(path),
     )
 
 
 def _check_images(images: np.ndarray, place: str) -> None:
+    _check_form(images, place)
+    if len(images) == 0:
+        raise DataError(f"{place}: no images; expected at least one")
+
+
+def _check_form(images: np.ndarray, place: str) -> None:
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
         raise DataError(
             f"{place}: {images.dtype} of shape {images.shape}; "
             f"expected uint8 images of shape (n, {SIDE}, {SIDE})"
         )
-    if len(images) == 0:
-        raise DataError(f"{place}: no images; expected at least one")
 
 
 def _check_labels(labels: np.ndarray, place: str) -> np.ndarray:
@@ -229,7 +241,7 @@ def _check_labels(labels: np.ndarray, place: str) -> np.ndarray:
             f"{place}: label {labels[wrong[0]]} at position {wrong[0]}; "
             f"expected labels from 0 to {CLASSES - 1}"
         )
-    return labels.astype(np.uint8)
+    return labels.astype(np.uint8, copy=False)
 
 
 def _check_lengths(images: np.ndarray, labels: np.ndarray, place: str, labels_place: str) -> None:

@@ -26,10 +26,15 @@ def check_folder(path: Path, option: str) -> None:
             raise UserError(f"{option}: {path}: there is no folder {path.parent}/ to write it in")
         if path.is_dir():
             raise UserError(f"{option}: {path}: is a folder; expected the name of a file")
-        if _is_special(path):  # to open a pipe would wait for its reader, and then take it away
+        if _stream(path) is not None:
+            return
+        if path.is_fifo():  # to open it would wait for its reader, and then take it away
             if not os.access(path, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             return
+        if _is_special(path):
+            with path.open("a"):
+                return
         with tempfile.NamedTemporaryFile(dir=path.resolve().parent):
             return
     except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
@@ -53,16 +58,17 @@ def make_folder(path: Path, option: str) -> None:
 def replace(path: Path, text: str, option: str) -> None:
     """Write a file, or leave the one that is there as it is.
 
-    A link stays one: what it points to is written. So does a device or a pipe, and a file that is
-    open already under a name such as /dev/stdout gets the text at its end.
+    A link stays one: what it points to is written. So does a device or a pipe; and a file that
+    this process writes to already, as by `--output /dev/stdout > log`, gets the text in its turn.
 
     Raises:
         UserError: names the option.
     """
     try:
-        if _is_special(path):
-            with path.open("a", encoding="utf-8") as stream:
-                stream.write(text)
+        stream = _stream(path)
+        if stream is not None or _is_special(path):
+            with open(path if stream is None else os.dup(stream), "w", encoding="utf-8") as out:
+                out.write(text)
             return
         path = path.resolve()
         mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~_umask()
@@ -82,10 +88,20 @@ def replace(path: Path, text: str, option: str) -> None:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether something is there that is not to be replaced: a device, a pipe, an open stream."""
-    # An open stream may lead to a file, of which others have written a part.
-    is_open = re.fullmatch(r"/dev/(stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+", str(path.absolute()))
-    return path.exists() and (is_open is not None or not path.is_file())
+    """Whether something is there that is no file of text: a device, a pipe."""
+    return path.exists() and not path.is_file()
+
+
+def _stream(path: Path) -> int | None:
+    """The descriptor, of those that this process writes to, of what a path leads to; else None."""
+    named = re.search(r"/fd/(\d+)$", str(path))
+    for stream in (1, 2, *([int(named[1])] if named else [])):
+        try:
+            if os.path.samestat(path.stat(), os.fstat(stream)):
+                return stream
+        except OSError:  # there is none
+            continue
+    return None
 
 
 def _unwritable(path: Path, option: str, error: Exception) -> UserError:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from mnist_lab.backend import keras
-from mnist_lab.config import ConfigError, RunConfig
-from mnist_lab.data import CLASSES, SIDE
+from mnist_lab.config import ConfigError, RunConfig, checked_seed
+from mnist_lab.data import CLASSES, SIDE, Dataset
 from mnist_lab.layers import AlphaDropout, DropConnect, Dropout, GaussianNoise, Noise
 from mnist_lab.optimizers import OUTPUT_LAYER
-from mnist_lab.preprocessing import PREPROCESSING, preprocessing
+from mnist_lab.preprocessing import PREPROCESSING, preprocessing, set_statistics
 
 NORMALIZATIONS: dict[str, Callable[[], keras.layers.Layer]] = {
     "batch": keras.layers.BatchNormalization,
@@ -225,17 +225,28 @@ def serving_model(network: keras.Model, config: RunConfig) -> keras.Model:
     return keras.Model(images, outputs)
 
 
-def build_model(config: RunConfig, seed: int = 0) -> keras.Model:
+def build_model(config: RunConfig, seed: int = 0, data: Dataset | None = None) -> keras.Model:
     """The untrained model of a configuration, as it would be served.
 
     The baseline's has 407,050 parameters.
 
     Args:
         config: of the network.
-        seed: of its initial weights, 0 or more.
+        seed: of its initial weights, 0 to 2**32 - 1.
+        data: whose training images, but for the last `validation_size`, `pca` and the
+            standardizing scalings go by; other configurations need none.
 
     Returns:
         A Keras model from (n, 28, 28) uint8 images to (n, 10) float32: probabilities, or scores
         where the configuration's `output` is "linear".
+
+    Raises:
+        ConfigError: the seed is not accepted, or `data` is needed.
     """
-    return serving_model(build_network(config, seed), config)
+    network = build_network(config, checked_seed(seed))
+    if data is not None:
+        set_statistics(network, config, data.split(config.validation_size)[0])
+    elif config.pca or config.scaling != "range":
+        what = "pca" if config.pca else f"scaling '{config.scaling}'"
+        raise ConfigError(f"data: missing; {what} goes by the training images")
+    return serving_model(network, config)

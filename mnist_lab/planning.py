@@ -75,7 +75,9 @@ def _spread(
                 return paired_sd(seeds, seeds["variant"].iloc[0]), (
                     f"the {len(seeds)} runs of {results}, as if pairs shared nothing but a number"
                 )
-        except (OSError, ValueError, KeyError, ComparisonError) as error:
+        except ComparisonError as error:
+            raise UserError(f"--power: {results} gives no spread: {error}") from None
+        except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"--power: {results} is no table of results ({type(error).__name__}: {error}); "
                 "expected what `python -m mnist_lab.experiment NAME --output FILE` writes"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mnist_lab import provenance
+from mnist_lab import provenance, unsent
 from mnist_lab.cells import Cell, close_dead_runs, train_cells
 from mnist_lab.comparison import IMAGES
 from mnist_lab.config import RunConfig, UserError
@@ -148,7 +148,7 @@ class _Experiment:
             resume=None if self._earlier is None else self._earlier.run_id,
         ) as parent:
             parent.log_text("experiment.json", self._declaration.model_dump_json(indent=2))
-            if self._earlier is not None and not self._standing().recorded.runs.empty:
+            if self._earlier is not None and self._has_runs():
                 self._first = self._earlier.tags
             choices, standing = self._train_all(experiment_id, parent)
             asked = self._asked(choices)
@@ -194,6 +194,14 @@ class _Experiment:
 
     def _standing(self) -> Standing:
         return standing_of(self._declaration, self._name, self._experiment, self._data, self._store)
+
+    def _has_runs(self) -> bool:
+        """Whether runs of it are on record, or wait to be."""
+        waiting = (unsent.read(folder).tags for folder in unsent.kept())
+        return not self._standing().recorded.runs.empty or any(
+            tags.get("experiment") == self._experiment and tags.get("kind") == "training"
+            for tags in waiting
+        )
 
     def _train_all(self, experiment_id: str, parent: Run) -> tuple[dict[str, Choice], Standing]:
         """Tune, choose, and train for the verdict; what was chosen, and how it stands now."""

@@ -37,7 +37,9 @@ class Schedule(Declared):
             `final`; "flat_linear" stays at v for `flat` epochs first; "cosine" goes to `final`
             along half a cosine (Loshchilov and Hutter, 2017); "one_cycle" is a warm-up and a
             cosine (Smith, 2018), over the first 30% of the epochs from v / 25, then to
-            v / 250,000, where `warmup`, `initial` and `final` do not say otherwise.
+            v / 250,000, where `warmup`, `initial` and `final` do not say otherwise. (That is his
+            of the learning rate. Of the momentum he has it fall while the rate rises, and rise
+            again: `initial` and `final` above v.)
         factor: of "exponential" and "step", > 0.
         every: epochs between two steps.
         flat: epochs of "flat_linear" before the descent.
@@ -68,8 +70,9 @@ class Schedule(Declared):
         begun = (self.warmup or 0.0) + (self.flat or 0.0)
         if self.until is not None and self.until <= begun:
             yield "until", f"{self.until:g} is over before the descent begins, at epoch {begun:g}"
-        if self.initial is not None and self.warmup is None and self.type != "one_cycle":
-            yield "initial", "is the start of a warm-up; 'warmup' must be given as well"
+        own = self.warmup is None and self.type == "one_cycle"  # a rise that need not be given
+        if self.initial is not None and not self.warmup and not own:
+            yield "initial", "is the start of a warm-up; a 'warmup' above 0 must be given as well"
 
     def __str__(self) -> str:
         """As in "cosine(warmup=1.0)"."""

@@ -38,7 +38,7 @@ def main() -> None:
         with unsent.taken(folder) as measured:
             if measured is None:  # another process has sent it
                 continue
-            if trained := _still_trained(measured):
+            if trained := _still_trained(measured, unsent.newest(folder)):
                 click.echo(f"left in {folder}: '{measured.name}' {trained}")
                 left += 1
                 continue
@@ -50,8 +50,8 @@ def main() -> None:
     click.echo(f"{sent} sent, {left} left")
 
 
-def _still_trained(measured: Measured) -> str:
-    """What is said of a run that may go on; "" of one that does not."""
+def _still_trained(measured: Measured, newest: float) -> str:
+    """What is said of a run that may go on, by when it was last kept; "" of one that does not."""
     from mnist_lab.process import is_dead, is_here
 
     process = measured.tags.get("process", "")
@@ -59,12 +59,12 @@ def _still_trained(measured: Measured) -> str:
         return ""
     if is_here(process):
         return "is still being trained"
-    last = max([measured.start_ms, *(value.ms for value in measured.metrics)]) / 1000
-    if time.time() - last > _PATIENCE:
+    if time.time() - newest > _PATIENCE:
         return ""
+    machine = process.partition("/")[0] or "which is not known"
     return (
-        f"may still be trained on another machine ({process.partition('/')[0]}); it is sent once "
-        "nothing was measured for a day"
+        f"may still be trained on another machine ({machine}); it is sent once nothing more was "
+        "kept of it for a day"
     )
 
 

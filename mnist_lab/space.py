@@ -18,6 +18,8 @@ Metric = Literal["val_accuracy", "val_loss"]
 Objective = Literal["val_accuracy", "val_loss", "parameters", "seconds"]
 
 MAXIMIZED = ("val_accuracy",)
+# Fields that say what the loss is, of validation images too.
+_OF_THE_LOSS = {"loss", "output", "label_smoothing", "l1", "l2"}
 # Each point waits in the storage as a trial.
 _LARGEST_GRID = 10_000
 # Of so many whole numbers each is tried as the value of its field.
@@ -151,6 +153,12 @@ class StudyDeclaration(Declared):
             yield (f"config.{field}", what) if mine else (place, message)
 
     def _objective_problems(self) -> Iterator[tuple[str, str]]:
+        for key in sorted(self.search.keys() & _OF_THE_LOSS) if "val_loss" in self.goals else []:
+            yield (
+                f"search.{key}",
+                "makes another loss of val_loss, by which trials are compared here; fix it in "
+                "[config], or search by val_accuracy",
+            )
         if not self.objectives:
             return
         shown = ", ".join(self.objectives)

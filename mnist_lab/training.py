@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mnist_lab.backend import keras, release_variables, tf
-from mnist_lab.config import ConfigError, RunConfig
+from mnist_lab.config import RunConfig, checked_seed
 from mnist_lab.data import SIDE, Dataset, Split
 from mnist_lab.distortion import AFFINE, distorted, field_factor, neighbours
 from mnist_lab.graph import Graph, aligned
@@ -82,11 +82,8 @@ class Training:
     """
 
     def __init__(self, config: RunConfig, data: Dataset, seed: int) -> None:
-        is_whole = hasattr(seed, "__index__") and not isinstance(seed, bool | np.bool)
-        if not is_whole or not 0 <= int(seed) < 2**32:
-            raise ConfigError(f"seed: {seed!r} is not accepted: it must be from 0 to {2**32 - 1}")
         self.config = config
-        self.seed = int(seed)
+        self.seed = checked_seed(seed)
         self._training, self._validation = data.split(config.validation_size)
         self._test = data.test
         self._epochs_done = 0

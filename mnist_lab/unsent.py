@@ -38,23 +38,32 @@ def keep(measured: Measured, files: Path) -> Path:
         OSError: there is no room for the record either, or no right to write it.
     """
     folder = FOLDER.absolute() / measured.run_id
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        if files.is_dir():
-            shutil.copytree(files, folder, dirs_exist_ok=True, copy_function=_copy)
-    except OSError:  # shutil's own error is one
-        shutil.rmtree(folder / "model", ignore_errors=True)
-    if not (folder / "model").is_dir():
-        measured = replace(measured, has_model=False)
-    _write(folder / _RECORD, measured.to_json().encode())
-    return folder
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder) as there:
+            if not there:  # what was kept before was sent just now
+                continue
+            try:
+                if files.is_dir():
+                    shutil.copytree(files, folder, dirs_exist_ok=True, copy_function=_copy)
+            except OSError:  # shutil's own error is one
+                shutil.rmtree(folder / "model", ignore_errors=True)
+            if not (folder / "model").is_dir():
+                measured = replace(measured, has_model=False)
+            _write(folder / _RECORD, measured.to_json().encode())
+            return folder
 
 
 def kept() -> list[Path]:
     """The folders of the runs that are kept, parents before the runs under them, then by age."""
-    folders = [path.parent for path in FOLDER.glob(f"*/{_RECORD}")]
-    runs = {folder: read(folder) for folder in folders}
-    return sorted(folders, key=lambda f: (PARENT_TAG in runs[f].tags, runs[f].start_ms, f.name))
+    runs = {}
+    for path in FOLDER.glob(f"*/{_RECORD}"):
+        try:
+            runs[path.parent] = read(path.parent)
+        except UserError:
+            if path.exists():  # otherwise it was sent just now
+                raise
+    return sorted(runs, key=lambda f: (PARENT_TAG in runs[f].tags, runs[f].start_ms, f.name))
 
 
 def hint() -> str:
@@ -77,16 +86,13 @@ def taken(folder: Path) -> Iterator[Measured | None]:
     Raises:
         UserError: the record cannot be read; names the file.
     """
-    try:
-        held = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
-        yield None
-        return
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)  # given back when the folder is closed
-        yield read(folder) if (folder / _RECORD).exists() else None
-    finally:
-        os.close(held)
+    with _alone(folder) as there:
+        yield read(folder) if there and (folder / _RECORD).exists() else None
+
+
+def newest(folder: Path) -> float:
+    """When a run was last written that is kept, in seconds since 1970."""
+    return (folder / _RECORD).stat().st_mtime
 
 
 def read(folder: Path) -> Measured:
@@ -110,6 +116,21 @@ def forget(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     if folder.parent.is_dir() and not any(folder.parent.iterdir()):
         folder.parent.rmdir()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Hold this machine's other processes off a folder; whether it is still there by then."""
+    try:
+        held = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)  # given back when the folder is closed
+        yield folder.exists() and os.path.samestat(os.fstat(held), folder.stat())
+    finally:
+        os.close(held)
 
 
 def _copy(source: str, target: str) -> str:

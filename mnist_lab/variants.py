@@ -48,7 +48,7 @@ VARIANTS: dict[str, Variant] = {
         _fields(hidden=(300, 100)),
     ),
     "residual": Variant(
-        "four hidden layers of 256, each added to its input",
+        "four hidden layers of 256, each but the first added to its input",
         "He et al., 2016",
         _fields(hidden=(256, 256, 256, 256), residual=True),
     ),
@@ -197,7 +197,7 @@ VARIANTS: dict[str, Variant] = {
     # Schedules.
     "exponential": Variant(
         "learning rate times 0.7 after each epoch",
-        "Robbins and Monro, 1951",
+        "Hinton et al., 2012",
         _fields(learning_rate_schedule={"type": "exponential", "factor": 0.7}),
     ),
     "step": Variant(

@@ -111,13 +111,21 @@ def recorded_questions(records: Iterable[RunRecord]) -> list[Asked]:
         record
         for record in records
         if record.tags.get("kind") in ("experiment", "study") and "configs" in record.tags
-        # A study's answer is about the trial that was the best when it was confirmed.
-        if record.tags.get(CONFIRMED_TRIAL) in (None, record.tags.get("best_trial"))
+        if record.tags["kind"] == "experiment" or _is_about_the_best(record.tags)
     ]
     parents.sort(key=lambda parent: parent.end_ms or parent.start_ms)
     asked = [Asked.from_tags(parent.tags) for parent in parents]
     # Other data of the same name make another question.
     return list({(one.experiment, one.data_sha256): one for one in asked}.values())
+
+
+def _is_about_the_best(tags: Mapping[str, str]) -> bool:
+    """Whether a study's answer is about the trial that is its best now."""
+    best = tags.get("best_trial")
+    trials = json.loads(tags["configs"]).keys() - {"baseline"}
+    if trials and best is not None:
+        return f"trial {best}" in trials
+    return tags.get(CONFIRMED_TRIAL) in (None, best)
 
 
 def judged_runs(runs: pd.DataFrame, asked: Asked) -> pd.DataFrame:
@@ -301,9 +309,10 @@ def _left_out(runs: pd.DataFrame, judged: pd.DataFrame, asked: Asked) -> str:
     tried = _asked_for(runs, asked).sort_values("start_time", kind="stable")
     tried = tried[(tried["status"] == "FAILED") & tried["reason"].notna()]
     reasons = {(run["variant"], run["seed"]): f": {run['reason']}" for _, run in tried.iterrows()}
+    failed = judged[judged["status"] == "FAILED"]
     lines = [
-        f"  {run['variant']} seed {run['seed']}: failed: {run['reason']}"
-        for _, run in judged[judged["status"] == "FAILED"].iterrows()
+        f"  {run['variant']} seed {run['seed']}: failed: {run['reason']}{_again(run)}"
+        for _, run in failed.iterrows()
     ]
     there = set(zip(judged["variant"], judged["seed"], strict=True))
     lines += [
@@ -316,6 +325,16 @@ def _left_out(runs: pd.DataFrame, judged: pd.DataFrame, asked: Asked) -> str:
         "\n".join(["Failed and missing runs, which no number above contains:", *lines])
         if lines
         else ""
+    )
+
+
+def _again(run: pd.Series[Any]) -> str:
+    """How a run that failed for want of memory is trained again: it counts, wherever it failed."""
+    if not str(run["reason"]).startswith("out of memory"):
+        return ""
+    return (
+        "\n    to train it again, where there is more:  "
+        f"mlflow runs delete --run-id {run['run_id']}, and the same command"
     )
 
 

@@ -69,7 +69,18 @@ def test_defaults_are_chollets_listing() -> None:
         ({"initializer_scale": 0.1}, "initializer_scale: is not used by initializer 'glorot_un"),
         ({"dropout": 0.1, "layer_dropout": (0.1,)}, "it can be one or the other"),
         ({"layer_dropout": (0.1, 0.2)}, "layer_dropout: has 2 values for 1 hidden layers"),
-        ({"residual": True}, "residual: needs two neighbouring hidden layers of equal width"),
+        ({"residual": True}, "residual: needs a hidden layer as wide as the one before it, or as"),
+        ({"optimizer": "muon", "nesterov": True, "momentum": 0.0}, "nesterov: needs a momentum ab"),
+        ({"loss": "squared_hinge", "output": "linear", "mixup": 0.2}, "mixup: is not used by loss"),
+        (
+            {"loss": "squared_hinge", "output": "linear", "label_smoothing": 0.1},
+            "label_smoothing: ",
+        ),
+        ({"mixup": 0.2, "batch_size": 1}, "mixup: needs a batch_size above 1"),
+        (
+            {"learning_rate_schedule": {"type": "cosine", "warmup": 0.0, "initial": 0.1}},
+            "learning_rate_schedule.initial: is the start of a warm-up; a 'warmup' above 0",
+        ),
         ({"output": "linear"}, "output: 'linear' has no cross-entropy"),
         ({"loss": "squared_hinge"}, "it is a loss of 'linear' outputs"),
         ({"pixel_low": 1.0}, "pixel_low: 1.0 is not below pixel_high 1.0"),
@@ -90,6 +101,11 @@ def test_a_wrong_field_is_refused_by_name(fields: dict[str, Any], said: str) -> 
     with pytest.raises(ConfigError) as error:
         lab.RunConfig(**fields)
     assert said in str(error.value)
+
+
+def test_a_hidden_layer_may_be_added_to_the_input() -> None:
+    assert lab.RunConfig(hidden=(784,), residual=True).residual
+    assert lab.RunConfig(hidden=(64,), pca=64, residual=True).residual
 
 
 def test_what_belongs_to_hidden_layers_is_accepted_where_there_are_none() -> None:

@@ -96,6 +96,8 @@ def test_idx_folder_gives_the_same_data(
     data = lab.load_data(tmp_path)
     assert data.sha256 == small.sha256
     assert data.name == tmp_path.name
+    renamed = tmp_path.rename(tmp_path.with_name(f"{tmp_path.name}-1.0"))
+    assert lab.load_data(renamed).name == renamed.name
 
 
 def test_npz_gives_the_same_data(small: lab.Dataset, tmp_path: Path) -> None:
@@ -359,3 +361,19 @@ def test_a_data_set_of_arrays_is_checked_as_one_of_a_file(small: lab.Dataset) ->
     ):
         with pytest.raises(lab.UserError, match=said):
             made(wrong, labels)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (np.zeros((2, 28, 28)), np.zeros(2, np.uint8), "images: float64 of shape"),
+        (np.zeros((2, 784), np.uint8), np.zeros(2, np.uint8), "images: uint8 of shape"),
+        (np.zeros((2, 28, 28), np.uint8), np.array([3, 10]), "labels: label 10 at position 1"),
+        (np.zeros((2, 28, 28), np.uint8), np.zeros(3, np.uint8), "labels: 3 labels for the 2"),
+    ],
+)
+def test_a_split_of_other_form_is_refused(
+    images: np.ndarray, labels: np.ndarray, said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        lab.Split(images, labels)

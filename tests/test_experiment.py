@@ -383,6 +383,7 @@ def test_mistakes_end_with_2_and_leave_nothing(
         (["width", "--output", "experiments"], "is a folder"),
         (["width", "--power", "0"], "--power"),
         (["width", "--power", "10", "--output", "o.csv"], "--output cannot be given with"),
+        (["width", "--power", "10", "--workers", "2"], "--workers cannot be given with --power"),
         (["width", "--seed", "3"], "--seed"),
     ):
         done = lab_("experiment", *arguments)

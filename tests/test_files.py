@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from pathlib import Path
 
@@ -36,16 +37,32 @@ def test_a_pipe_stays_one_and_gets_the_text(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-def test_a_stream_that_is_open_gets_the_text_at_its_end(tmp_path: Path) -> None:
-    """As `--output /dev/stdout >> log` has it."""
-    with (tmp_path / "log").open("a+") as log:
+@pytest.mark.parametrize("mode", ["w", "a"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_stream_that_is_open_gets_the_text_in_its_turn(
+    tmp_path: Path, mode: str, linked: bool
+) -> None:
+    """As `--output /dev/stdout > log` has it."""
+    with (tmp_path / "log").open(mode) as log:
         log.write("before\n")
         log.flush()
         stream = Path(f"/dev/fd/{log.fileno()}")
+        if linked:
+            (tmp_path / "fd").mkdir()
+            (tmp_path / "fd" / stream.name).symlink_to(stream)
+            stream = tmp_path / "fd" / stream.name
         check_folder(stream, "--output")
         replace(stream, "text\n", "--output")
         log.write("after\n")
     assert (tmp_path / "log").read_text() == "before\ntext\nafter\n"
+
+
+def test_a_device_that_cannot_be_opened_is_said_beforehand(tmp_path: Path) -> None:
+    socket_ = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(socket_))
+        with pytest.raises(UserError, match=r"--output: .* cannot be written"):
+            check_folder(socket_, "--output")
 
 
 def test_who_may_read_a_file_stays_as_it_was(tmp_path: Path) -> None:

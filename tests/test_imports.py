@@ -199,6 +199,7 @@ ALLOWED = {
         "standing",
         "tables",
         "tracking",
+        "unsent",
         "verdict",
         "work",
     },

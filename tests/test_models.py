@@ -189,3 +189,21 @@ def test_other_numbers_than_float32_are_refused() -> None:
             build_network(lab.RunConfig())
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("fields", [{"pca": 20}, {"scaling": "standardize_pixels"}])
+def test_an_untrained_model_scales_and_projects_as_a_trained_one(
+    small: lab.Dataset, fields: dict[str, object]
+) -> None:
+    config = lab.RunConfig(hidden=(8,), validation_size=500, epochs=1, **fields)
+    model = lab.build_model(config, 3, small)
+    trained = lab.train(config, small, seed=3)
+    for ours, theirs in zip(model.weights, trained.model().weights, strict=True):
+        assert (ours.numpy() == theirs.numpy()).all()
+    with pytest.raises(lab.UserError, match=r"data: missing; .* goes by the training images"):
+        lab.build_model(config)
+
+
+def test_an_untrained_model_wants_a_seed_as_a_training_does() -> None:
+    with pytest.raises(lab.UserError, match="seed: -1 is not accepted"):
+        lab.build_model(lab.RunConfig(), -1)

@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import mlflow
@@ -308,29 +309,53 @@ def test_a_run_whose_process_was_killed_is_sent_as_failed(workspace: Path, lab_:
 def test_a_run_of_a_machine_that_is_gone_is_sent_in_the_end(workspace: Path, lab_: Command) -> None:
     old = kept_run("b" * 32)
     old.tags["process"] = "elsewhere/1/2/ 3 4.00"
-    now = round(1000 * time.time())
-    recent = kept_run("c" * 32, metrics=[*old.metrics, Value("loss", 0.4, now, 3)])
+    recent = kept_run("c" * 32)
     recent.tags |= old.tags
     for measured in (old, recent):
         unsent.keep(measured, Path("nothing"))
+    yesterday = time.time() - 25 * 3600
+    os.utime(unsent.FOLDER / old.run_id / "record.json", (yesterday, yesterday))
     told = lab_("send").stdout
     assert f"{'c' * 32}' may still be trained on another machine (elsewhere)" in told
     assert "1 sent, 1 left" in told
     assert lab.runs("test")["status"].tolist() == ["FAILED"]
 
 
-def test_a_run_is_sent_by_one_process_at_a_time(workspace: Path, lab_: Command) -> None:
+def test_a_run_is_sent_by_one_process_at_a_time(
+    workspace: Path, lab_: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept_run("c" * 32, status="FINISHED")
     (folder,) = unsent.kept()
+    taken, asks = unsent.taken, threading.Event()
+
+    def told(place: Path) -> AbstractContextManager[Measured | None]:
+        asks.set()
+        return taken(place)
+
+    monkeypatch.setattr(unsent, "taken", told)
     done: list[Done] = []
     other = threading.Thread(target=lambda: done.append(lab_("send")))
-    with unsent.taken(folder):
+    with taken(folder):
         other.start()
-        other.join(1)
+        assert asks.wait(60)
+        other.join(0.5)
         assert other.is_alive()
         unsent.forget(folder)  # as after it was sent
     other.join(60)
     assert done[0].stdout == "0 sent, 0 left\n"
+
+
+def test_what_is_kept_while_it_is_sent_is_kept_anew(workspace: Path) -> None:
+    kept_run("c" * 32)
+    (folder,) = unsent.kept()
+    other = threading.Thread(target=lambda: kept_run("c" * 32, status="FINISHED"))
+    with unsent.taken(folder):
+        other.start()
+        other.join(0.5)
+        assert other.is_alive()
+        unsent.forget(folder)
+    other.join(60)
+    assert unsent.read(folder).status == "FINISHED"
 
 
 def test_a_command_that_trains_says_what_waits_to_be_sent(

@@ -83,6 +83,12 @@ def test_a_wrong_experiment_file_names_file_line_and_key(
     ("old", "new", "said"),
     [
         ("epochs = 2", "epochs = 2\nnesterov = true", "e.toml:9: config.nesterov: is not us"),
+        ("epochs = 2", 'epochs = 2\ninitializer = "normal"', "config.initializer_scale: missing"),
+        (
+            "epochs = 2",
+            'epochs = 2\nlearning_rate_schedule = { type = "step", factor = 0.5 }',
+            "e.toml:9: config.learning_rate_schedule.every: missing",
+        ),
         ("learning_rate = [1e-4", "learning_rat = [1e-4", "e.toml:12: tune.learning_rat: not a f"),
     ],
 )
@@ -100,7 +106,7 @@ def test_a_mistake_of_all_variants_is_told_once_where_it_was_made(
 def test_a_name_with_a_dot_wants_quotes(tmp_path: Path) -> None:
     path = tmp_path / "e.toml"
     path.write_text(replaced(("[variants.8]", "[variants.0.2]")))
-    with pytest.raises(lab.UserError, match=r'A name with a dot is written in quotes: "0\.2"'):
+    with pytest.raises(lab.UserError, match=r'unknown key\. A name with a dot .* quotes: "0\.2"'):
         read(path, ExperimentDeclaration)
 
 

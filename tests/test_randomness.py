@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mnist_lab import randomness
 from mnist_lab.backend import tf
 from mnist_lab.randomness import normal, stream, uniform
 
@@ -33,6 +34,17 @@ def test_normal_numbers_are_normal() -> None:
     assert (numbers < -1.0).mean() == pytest.approx(0.15866, abs=0.004)
     assert (numbers > 2.0).mean() == pytest.approx(0.02275, abs=0.002)
     assert np.isfinite(numbers).all()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(("number", "expected"), [(0.0, -5.42), (1.0 - 2.0**-24, 5.42)])
+def test_normal_numbers_are_finite(
+    number: float, expected: float, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the least and of the largest uniform number, each one in 16 million."""
+    monkeypatch.setattr(randomness, "uniform", lambda shape, key: tf.fill(shape, number))
+    drawn = tf.function(lambda k: normal((3,), k), jit_compile=compiled)(key(1))
+    assert np.asarray(drawn) == pytest.approx([expected] * 3, abs=0.02)
 
 
 @pytest.mark.parametrize("lag", [1, 2, 28, 512, 784])

@@ -70,7 +70,7 @@ def test_one_cycle_rises_for_a_third_and_falls_to_nearly_nothing() -> None:
     [
         ({"type": "exponential"}, "learning_rate_schedule.factor: missing"),
         ({"type": "cosine", "factor": 0.5}, "learning_rate_schedule.factor: is not used by type"),
-        ({"type": "constant", "initial": 0.1}, "'warmup' must be given as well"),
+        ({"type": "constant", "initial": 0.1}, "a 'warmup' above 0 must be given as well"),
         ({"type": "linaer", "final": 0.0}, "did you mean 'linear'?"),
         ({"type": "linear", "fianl": 0.0}, "did you mean 'final'?"),
         ({"type": "step", "factor": 0.0, "every": 1}, "greater than 0"),

@@ -61,6 +61,19 @@ def test_seeds_follow_each_other(tmp_path: Path) -> None:
     assert study.seeds == (3, 4, 5, 6)
 
 
+def test_losses_that_are_not_the_same_are_not_compared(tmp_path: Path) -> None:
+    searched = """
+[search]
+l2 = { type = "float", low = 1e-6, high = 1e-3, log = true }
+hidden = { type = "categorical", choices = [8, 16] }
+"""
+    for goals in ('metric = "val_loss"', 'objectives = ["val_accuracy", "val_loss"]'):
+        with pytest.raises(lab.UserError, match=r"search\.l2: makes another loss") as error:
+            declared(f'pruner = "none"\n{goals}\n{searched}', tmp_path)
+        assert "hidden" not in str(error.value)
+    declared(searched, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

@@ -55,10 +55,11 @@ def fit_in_the_same_order(
             if config.max_norm:
                 layer.kernel.constraint = keras.constraints.MaxNorm(config.max_norm, axis=0)
     plain = keras.Model(network.input, outputs)
-    smoothing = {"label_smoothing": config.label_smoothing, "from_logits": True}
     losses = {
-        ("cross_entropy", "softmax"): keras.losses.CategoricalCrossentropy(**smoothing),
-        ("cross_entropy", "sigmoid"): keras.losses.BinaryCrossentropy(**smoothing),
+        ("cross_entropy", "softmax"): keras.losses.CategoricalCrossentropy(
+            label_smoothing=config.label_smoothing, from_logits=True
+        ),
+        ("cross_entropy", "sigmoid"): keras.losses.BinaryCrossentropy(from_logits=True),
         ("squared_error", config.output): keras.losses.MeanSquaredError(),
         ("squared_hinge", "linear"): keras.losses.SquaredHinge(),
     }

@@ -56,6 +56,13 @@ def test_a_comparison_on_fewer_seeds_than_there_are_says_so() -> None:
     assert "The comparison of b" not in told
 
 
+def test_how_to_train_again_what_had_no_memory_is_told() -> None:
+    table = runs(a=[0.9, 0.91, 0.92], b=[0.95, 0.96, None]).assign(run_id="f00")
+    assert "mlflow runs delete" not in report(table, asked())
+    table.loc[table["status"] == "FAILED", "reason"] = "out of memory: little is left"
+    assert "mlflow runs delete --run-id f00, and the same command" in report(table, asked())
+
+
 def test_accuracies_that_are_all_the_same_are_told() -> None:
     told = report(runs(a=[0.9, 0.91, 0.92], b=[0.9, 0.91, 0.92]), asked())
     assert "b has the baseline's accuracy with each seed: it may be the same training." in told
