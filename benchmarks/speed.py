@@ -204,6 +204,7 @@ def _of_3x1024() -> dict[str, str]:
         "big_train": f"{times['train']:.1f}",
         "big_fit": f"{times['fit']:.1f}",
         "big_ratio": f"{ours['ratio to fit']:.2f}",
+        "big_of_medians": f"{times['train'] / times['fit']:.2f}",
         "big_span": f"{ours['ratio_min']:.2f} to {ours['ratio_max']:.2f}",
         "big_epoch": f"{epochs['median_s']:.1f}",
         "big_products": f"{products:.1f}",

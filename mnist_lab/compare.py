@@ -218,7 +218,7 @@ def _draw(
         drawn[folder / "study" if questions else folder] = pictures.of_study(
             pictures.newest(trials), name, store
         )
-    for place, figures in drawn.items():
+    for place, figures in (drawn or {folder: {}}).items():
         if not figures:
             what = "no training that they would show is complete"
             click.echo(f"\nNo figures in {place}: {what}", err=True)

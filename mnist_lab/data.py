@@ -241,7 +241,7 @@ def _check_labels(labels: np.ndarray, place: str) -> np.ndarray:
             f"{place}: label {labels[wrong[0]]} at position {wrong[0]}; "
             f"expected labels from 0 to {CLASSES - 1}"
         )
-    return labels.astype(np.uint8, copy=False)
+    return labels.astype(np.uint8)
 
 
 def _check_lengths(images: np.ndarray, labels: np.ndarray, place: str, labels_place: str) -> None:

@@ -74,7 +74,8 @@ def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[s
                 yield key, f"{_shown(detail['input'])} is not accepted: it should be {accepted}"
         elif detail["type"] == "extra_forbidden":
             hint = nearest(keys[-1], known) or "."
-            if len(keys) > 2 and isinstance(detail["input"], dict) and keys[-1][:1].isdecimal():
+            unlike = hint == "." or keys[-1][:1].isdecimal()
+            if len(keys) > 2 and isinstance(detail["input"], dict) and unlike:
                 hint = f'. A name with a dot is written in quotes: "{keys[-2]}.{keys[-1]}".'
             yield key, f"unknown key{hint} Known keys: {', '.join(sorted(known))}"
         elif detail["type"] == "missing":

@@ -97,7 +97,8 @@ def _stream(path: Path) -> int | None:
     named = re.search(r"/fd/(\d+)$", str(path))
     for stream in (1, 2, *([int(named[1])] if named else [])):
         try:
-            if os.path.samestat(path.stat(), os.fstat(stream)):
+            is_read = fcntl.fcntl(stream, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+            if os.path.samestat(path.stat(), os.fstat(stream)) and not is_read:
                 return stream
         except OSError:  # there is none
             continue

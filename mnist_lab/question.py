@@ -137,8 +137,9 @@ class ExperimentDeclaration(Declared):
             own = self.variants[name].model_fields_set
             for place, what in found:
                 key = place.removeprefix(f"variants.{name}.")
-                is_shared = (key, what) in common and key in self.config.model_fields_set - own
-                is_shared = is_shared or (key, what) in of_config
+                is_shared = (key, what) in common and (
+                    key in self.config.model_fields_set - own or (key, what) in of_config
+                )
                 yield f"config.{key}" if is_shared else place, what
         sound = [name for name in names if not of_variants[name]]
         first: dict[tuple[str, ...], str] = {}

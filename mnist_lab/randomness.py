@@ -45,8 +45,8 @@ def normal(shape: Sequence[int], key: tf.Tensor) -> tf.Tensor:
     None is larger than 5.5 in magnitude, as the 24 bits of a number have it.
     """
     centered = 2.0 * uniform(shape, key) - np.float32(1.0 - 2.0**-24)
-    # That of the largest number is 3.83; where it is not compiled, TensorFlow says infinity.
-    inverse = tf.minimum(tf.math.erfinv(centered), np.float32(3.84))
+    # Of the negative side: near 1, where it is not compiled, TensorFlow rounds, up to infinity.
+    inverse = -tf.sign(centered) * tf.math.erfinv(-tf.abs(centered))
     return inverse * np.float32(2.0**0.5)
 
 

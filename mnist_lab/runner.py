@@ -196,11 +196,18 @@ class _Experiment:
         return standing_of(self._declaration, self._name, self._experiment, self._data, self._store)
 
     def _has_runs(self) -> bool:
-        """Whether runs of it are on record, or wait to be."""
-        waiting = (unsent.read(folder).tags for folder in unsent.kept())
-        return not self._standing().recorded.runs.empty or any(
-            tags.get("experiment") == self._experiment and tags.get("kind") == "training"
-            for tags in waiting
+        """Whether runs that count are on record, or wait to be."""
+        if not self._standing().recorded.runs.empty:
+            return True
+        own = {
+            "kind": "training",
+            "experiment": self._experiment,
+            "code_digest": provenance.code_digest(),
+            "data_sha256": self._data.sha256,
+        }
+        return any(
+            own.items() <= run.tags.items() and (run.is_complete or "failed_by_itself" in run.tags)
+            for run in unsent.readable()
         )
 
     def _train_all(self, experiment_id: str, parent: Run) -> tuple[dict[str, Choice], Standing]:

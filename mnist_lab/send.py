@@ -61,7 +61,7 @@ def _still_trained(measured: Measured, newest: float) -> str:
         return "is still being trained"
     if time.time() - newest > _PATIENCE:
         return ""
-    machine = process.partition("/")[0] or "which is not known"
+    machine = process.rsplit(" ", 2)[0].partition("/")[0] or "which is not known"
     return (
         f"may still be trained on another machine ({machine}); it is sent once nothing more was "
         "kept of it for a day"

@@ -33,6 +33,7 @@ class StudyDeclaration(Declared):
         title: one line for the reader.
         trials: the study's total of trials; a study that has them is complete.
         metric: what is maximized (val_accuracy) or minimized (val_loss), after the last epoch.
+            By val_loss, what belongs to the loss cannot be searched; a `space` is not looked into.
         objectives: several of them instead, which end in a Pareto front: a metric first, by
             which one of the front is chosen, then a metric, "parameters" (their number) or
             "seconds" (the epochs times the median duration of one, compilation left out), which

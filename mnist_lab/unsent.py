@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +64,13 @@ def kept() -> list[Path]:
             if path.exists():  # otherwise it was sent just now
                 raise
     return sorted(runs, key=lambda f: (PARENT_TAG in runs[f].tags, runs[f].start_ms, f.name))
+
+
+def readable() -> Iterator[Measured]:
+    """The runs that are kept, but for those whose record cannot be read."""
+    for path in FOLDER.glob(f"*/{_RECORD}"):
+        with suppress(UserError):
+            yield read(path.parent)
 
 
 def hint() -> str:

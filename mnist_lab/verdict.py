@@ -333,8 +333,8 @@ def _again(run: pd.Series[Any]) -> str:
     if not str(run["reason"]).startswith("out of memory"):
         return ""
     return (
-        "\n    to train it again, where there is more:  "
-        f"mlflow runs delete --run-id {run['run_id']}, and the same command"
+        "\n    to have it trained again, where there is more, delete it first:"
+        f"\n    mlflow runs delete --run-id {run['run_id']}"
     )
 
 

@@ -57,6 +57,17 @@ def test_a_stream_that_is_open_gets_the_text_in_its_turn(
     assert (tmp_path / "log").read_text() == "before\ntext\nafter\n"
 
 
+def test_a_stream_that_is_read_is_a_file_as_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "old.csv"
+    path.write_text("old")
+    with path.open() as reading:
+        stream = Path(f"/dev/fd/{reading.fileno()}")
+        check_folder(stream, "--output")
+        replace(stream, "new", "--output")
+        assert reading.read() == "old"
+    assert path.read_text() == "new"
+
+
 def test_a_device_that_cannot_be_opened_is_said_beforehand(tmp_path: Path) -> None:
     socket_ = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as server:

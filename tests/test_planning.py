@@ -43,6 +43,9 @@ def test_one_variant_alone_has_no_power() -> None:
         power_report(declared(1), 30, table(baseline=noise(1, 6)), Path("none.csv"), "", "again")
 
 
+_HEAD = "stage,data_sha256,variant,seed,test_accuracy\n"
+
+
 def test_without_a_spread_it_says_what_gives_one(tmp_path: Path) -> None:
     results = tmp_path / "seeds.csv"
     for text, said in (
@@ -50,6 +53,8 @@ def test_without_a_spread_it_says_what_gives_one(tmp_path: Path) -> None:
         ("", "seeds.csv is no table of results"),
         ("a,b\n1,2\n", "seeds.csv is no table of results"),
         ("stage,data_sha256\nverdict,other\n", r"no two on this data"),
+        ("stage,data_sha256\nverdict,this\nverdict,this\n", "seeds.csv is no table of results"),
+        (f"{_HEAD}verdict,this,a,0,0.9\nverdict,this,b,0,0.8\n", "seeds.csv gives no spread: "),
     ):
         if text is not None:
             results.write_text(text)

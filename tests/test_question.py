@@ -103,6 +103,16 @@ def test_a_mistake_of_all_variants_is_told_once_where_it_was_made(
     assert said in line
 
 
+def test_a_mistake_of_one_variant_is_told_as_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "e.toml"
+    residual = replaced(("epochs = 2", "epochs = 2\nresidual = true"), ("= 8\n\n", "= [8, 8]\n\n"))
+    path.write_text(residual)
+    with pytest.raises(lab.UserError) as error:
+        read(path, ExperimentDeclaration)
+    (line,) = str(error.value).splitlines()
+    assert "variants.fixed.residual: needs a hidden layer" in line
+
+
 def test_a_name_with_a_dot_wants_quotes(tmp_path: Path) -> None:
     path = tmp_path / "e.toml"
     path.write_text(replaced(("[variants.8]", "[variants.0.2]")))

@@ -60,7 +60,7 @@ def test_how_to_train_again_what_had_no_memory_is_told() -> None:
     table = runs(a=[0.9, 0.91, 0.92], b=[0.95, 0.96, None]).assign(run_id="f00")
     assert "mlflow runs delete" not in report(table, asked())
     table.loc[table["status"] == "FAILED", "reason"] = "out of memory: little is left"
-    assert "mlflow runs delete --run-id f00, and the same command" in report(table, asked())
+    assert "mlflow runs delete --run-id f00\n" in f"{report(table, asked())}\n"
 
 
 def test_accuracies_that_are_all_the_same_are_told() -> None:
