@@ -220,6 +220,7 @@ def test_test_accuracy_chooses_nothing(lab_: Command, workspace: Path, small: la
     assert version.run_id == confirmed["run_id"].iloc[0]
 
 
+@pytest.mark.slow
 def test_a_registry_that_is_away_keeps_nothing_back(
     run: Command, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +295,7 @@ def test_the_champion_gives_way_only_to_one_that_is_not_worse(run: Command) -> N
     assert register(store, "loss", winner(0, 0.9)).champion == "1"
 
 
+@pytest.mark.slow
 def test_the_champion_answers_a_raw_image_over_http(
     run: Command, workspace: Path, small: lab.Dataset
 ) -> None:

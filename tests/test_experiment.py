@@ -328,6 +328,7 @@ def runs_so_far() -> list[str]:
         return []
 
 
+@pytest.mark.slow
 def test_power_is_told_from_the_recorded_spread(
     experiment_: Command, experiments: Path, workspace: Path
 ) -> None:

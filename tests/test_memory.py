@@ -34,6 +34,7 @@ def test_what_does_not_fit_is_refused_with_its_size() -> None:
         check_memory(wide, 10_000_000)
 
 
+@pytest.mark.slow
 def test_what_was_compiled_for_other_nets_makes_room(
     store: Store, small: lab.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,8 @@ with store.run(experiment, sys.argv[1], tags={"kind": "training", "variant": "v"
 """
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 8])
 def test_processes_make_one_store_together_and_write_at_once(
     bare_workspace: Path, count: int
 ) -> None:

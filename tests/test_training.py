@@ -106,16 +106,16 @@ def few(small: lab.Dataset) -> lab.Dataset:
         {},
         {"hidden": (30, 20, 10), "activation": "tanh"},
         {"batch_size": 5_000, "optimizer": "sgd", "learning_rate": 0.5},  # one short batch
-        {"batch_size": 699},  # one image in the last batch
         {"weight_decay": 0.1, "optimizer": "adam", "learning_rate": 0.01},
         {"normalization": "batch", "batch_size": 64},
         {"l1": 1e-4, "l2": 1e-3},
         {"loss": "squared_error", "output": "sigmoid"},
-        {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.8, "nesterov": True},
         {"learning_rate_schedule": {"type": "one_cycle"}, "learning_rate": 0.01},
         {"scaling": "standardize_pixels", "pca": 30},
         *slow(
             {"hidden": ()},
+            {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.8, "nesterov": True},
+            {"batch_size": 699},  # one image in the last batch
             {"batch_size": 100, "optimizer": "adam"},  # no short batch
             {"normalization": "layer"},
             {"max_norm": 0.5, "learning_rate": 0.01},

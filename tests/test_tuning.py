@@ -71,6 +71,7 @@ def test_nothing_is_chosen_while_runs_of_tuning_are_missing(
     assert "8: learning_rate=0.03" in done.stdout
 
 
+@pytest.mark.slow
 def test_candidates_can_change_until_a_verdict_rests_on_them(
     experiment_: Command, experiments: Path
 ) -> None:
